@@ -1,0 +1,152 @@
+"""What an instance's operations do: create, change, restart, restore, clone, delete.
+
+Safety property: each piece may be run again from its beginning after a ``kill -9``. A restore keeps the instance's old
+data until the restored server runs, and brings them back when it does not.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud.sqladmin_v1.types import Settings
+
+from embedded.postgres import Cluster, PostgresError, own
+from localcloud.sql.backups import Backups
+from localcloud.sql.instances import Instances, State
+from localcloud.sql.names import InstanceName
+from localcloud.sql.operations import SqlOperations
+from localcloud.sql.roles import bootstrap
+from localcloud.sql.settings import wanted_up
+
+
+class Lifecycle:
+    """The work behind google.cloud.sql.v1.SqlInstancesService."""
+
+    def __init__(self, instances: Instances, backups: Backups, operations: SqlOperations) -> None:
+        self._instances, self._backups = instances, backups
+        work = {
+            "sql.create": self.create, "sql.update": self.update, "sql.restart": self.restart,
+            "sql.restore": self.restore, "sql.clone": self.clone, "sql.delete": self.delete,
+        }  # fmt: skip
+        for kind, function in work.items():
+            operations.register(kind, function)
+
+    def create(self, name: InstanceName, payload: dict[str, Any]) -> None:
+        """Make a new cluster with Cloud SQL's roles."""
+        cluster = self._instances.cluster(name)
+        try:
+            cluster.init()
+            cluster.start()
+            with cluster.connect("postgres") as connection:
+                bootstrap(connection, payload["verifier"])
+        except PostgresError:
+            self._instances.mark(name, State.FAILED)
+            raise
+        self._become_runnable(name)
+
+    def update(self, name: InstanceName, payload: dict[str, Any]) -> None:
+        """Bring the server into line with the settings; go back to the former ones when it does not start with them."""
+        if not payload["restart"]:
+            self._ensure_up(name)
+            return
+        try:
+            self._restart(name)
+        except PostgresError as error:
+            instance = self._instances.get(name)
+            version = instance.settings.settings_version
+            instance.settings = Settings.from_json(payload["before"])
+            instance.settings.settings_version = version
+            self._instances.put(name, instance)
+            self._restart(name)
+            raise exceptions.InvalidArgument(f"The instance did not start with the new flags: {error}") from error
+
+    def restart(self, name: InstanceName, _: dict[str, Any]) -> None:
+        self._restart(name)
+
+    def restore(self, name: InstanceName, payload: dict[str, Any]) -> None:
+        """Replace the instance's data by a backup's, users and passwords included."""
+        self._instances.mark(name, State.MAINTENANCE)
+        source = self._backups.data(InstanceName.parse(payload["source"]), payload["backup"])
+        cluster = self._instances.cluster(name)
+        fresh = _beside(cluster.data, "restore")
+        try:
+            shutil.copytree(source, fresh, symlinks=True)
+            own(fresh)
+            self._replace(cluster, fresh)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            self._become_runnable(name)
+
+    def clone(self, name: InstanceName, payload: dict[str, Any]) -> None:
+        """Make a cluster from another instance as that is now."""
+        cluster = self._instances.cluster(name)
+        try:
+            if not cluster.data.exists():
+                fresh = _beside(cluster.data, "restore")
+                source = self._instances.started(InstanceName.parse(payload["source"]))
+                source.copy_to(fresh)
+                fresh.rename(cluster.data)
+            cluster.start()
+        except PostgresError:
+            self._instances.mark(name, State.FAILED)
+            raise
+        self._become_runnable(name)
+
+    def delete(self, name: InstanceName, _: dict[str, Any]) -> None:
+        """Stop the server and remove the instance with its data and its backups, as Google does."""
+        if self._instances.find(name) is None:
+            return  # an earlier attempt had done it all when it was killed
+        cluster = self._instances.cluster(name)
+        cluster.stop()
+        shutil.rmtree(cluster.socket_dir, ignore_errors=True)
+        shutil.rmtree(self._instances.folder(name), ignore_errors=True)
+        self._backups.forget(name)
+        self._instances.forget(name)
+
+    def _restart(self, name: InstanceName) -> None:
+        cluster = self._instances.cluster(name)
+        cluster.stop()
+        if wanted_up(self._instances.get(name)):
+            cluster.start()
+
+    def _ensure_up(self, name: InstanceName) -> None:
+        if wanted_up(self._instances.get(name)):
+            self._instances.started(name)
+
+    def _replace(self, cluster: Cluster, fresh: Path) -> None:
+        old = cluster.data.with_name("data.before")
+        cluster.stop()
+        if cluster.data.exists() and old.exists():
+            shutil.rmtree(cluster.data)  # an earlier attempt was killed before its restored server ran
+        elif cluster.data.exists():
+            cluster.data.rename(old)
+        fresh.rename(cluster.data)
+        try:
+            cluster.start()
+        except PostgresError:
+            shutil.rmtree(cluster.data)
+            old.rename(cluster.data)
+            cluster.start()
+            raise
+        _sweep(old)
+
+    def _become_runnable(self, name: InstanceName) -> None:
+        self._instances.mark(name, State.RUNNABLE)
+
+
+def _sweep(data: Path) -> None:
+    """Remove a data directory so that a half-removed one is never taken for a whole one."""
+    gone = data.rename(data.with_name(f"data.restore-{secrets.token_hex(4)}"))
+    shutil.rmtree(gone)
+
+
+def _beside(data: Path, purpose: str) -> Path:
+    """A new name beside the data directory, after sweeping what a killed attempt left."""
+    for left in data.parent.glob(f"{data.name}.{purpose}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    return data.with_name(f"{data.name}.{purpose}-{secrets.token_hex(4)}")
