@@ -1,0 +1,3 @@
+"""The API of pyplots: what plots exist, and how each library draws them."""
+
+VERSION = "1.0.0"
