@@ -1,0 +1,74 @@
+"""How we connect to a SQL database.
+
+Safety property: no session of ours waits without bound, for a connection, a lock or a statement; parameters and
+passwords appear in no log and no message.
+"""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from tasks.clients import deadlines
+from tasks.errors import BadInput
+
+APPLICATION = "caretaker"
+#: What PostgreSQL keeps of an application's name.
+APPLICATION_LIMIT = 63
+
+
+def parse(url: SecretStr, what: str) -> URL:
+    """A connection string as SQLAlchemy's URL; PostgreSQL always by psycopg. Raises BadInput without quoting it."""
+    try:
+        parsed = make_url(url.get_secret_value().strip())
+    except ArgumentError:
+        raise BadInput(
+            f"reading the connection string of {what} failed: it is no URL; it must look like "
+            "postgresql+psycopg://user:password@/database?host=/cloudsql/project:region:instance, with the password "
+            "percent-encoded"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql") or parsed.drivername.startswith("postgresql+"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def where(url: URL) -> str:
+    """``user@database``, for messages."""
+    return f"{url.username or ''}@{url.database or ''}"
+
+
+def postgres(url: URL, application: str = APPLICATION) -> Engine:
+    """An engine that opens a session for each use, so that none outlives a changed password or a restored server."""
+    options = {
+        "statement_timeout": int(deadlines.STATEMENT.total_seconds() * 1000),
+        "lock_timeout": int(deadlines.LOCK.total_seconds() * 1000),
+    }
+    return create_engine(
+        url, poolclass=NullPool, hide_parameters=True,
+        connect_args={
+            "connect_timeout": int(deadlines.CONNECT.total_seconds()),
+            "application_name": application[:APPLICATION_LIMIT],
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            "keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+        },
+    )
+
+
+def sqlite(url: URL) -> Engine:
+    """An engine whose transactions take the write lock at their beginning, as ``BEGIN IMMEDIATE`` does.
+
+    See "Serializable isolation / Savepoints / Transactional DDL" in SQLAlchemy's SQLite documentation.
+    """
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": deadlines.CONNECT.total_seconds()})
+
+    @event.listens_for(engine, "connect")
+    def _no_implicit_begin(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: object) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+    return engine

@@ -1,0 +1,104 @@
+"""One bucket of Cloud Storage.
+
+Safety property: an object that is named by its content is written only where there is none (``put_if_absent``), so two
+runs that upload the same thing cannot spoil each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.clients import deadlines
+from tasks.clients.google import UNRETRIED, Google
+from tasks.errors import Conflict, Missing
+
+VIEWER = "roles/storage.objectViewer"
+USER = "roles/storage.objectUser"
+ADMIN = "roles/storage.admin"
+_TRANSFER: dict[str, Any] = {"retry": None, "timeout": deadlines.TRANSFER.total_seconds()}
+
+
+class Bucket:
+    """The objects of one bucket."""
+
+    def __init__(self, google: Google, name: str) -> None:
+        self._google, self.name = google, name
+
+    def ensure(self, labels: Mapping[str, str] | None = None) -> bool:
+        """Create the bucket, private and uniform, where there is none; say whether it was created now."""
+        if self._is_there():
+            return False
+        try:
+            with self._google.doing(f"creating bucket {self.name}", ADMIN):
+                bucket = self._google.storage.bucket(self.name)
+                bucket.labels = dict(labels or {})
+                bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+                bucket.iam_configuration.public_access_prevention = "enforced"
+                bucket.create(location=self._google.region, project=self._google.project, **UNRETRIED)
+        except Conflict:
+            if self._is_there():
+                return False
+            raise
+        return True
+
+    def put_if_absent(self, name: str, source: Path | bytes, content_type: str = "application/octet-stream") -> bool:
+        """Write an object where there is none; say whether it was written now."""
+        try:
+            self.put(name, source, content_type, if_generation=0)
+        except Conflict:
+            return False
+        return True
+
+    def put(
+        self, name: str, source: Path | bytes, content_type: str = "application/octet-stream",
+        if_generation: int | None = None,
+    ) -> int:
+        """Write an object and return its generation. ``if_generation``: only over that one, 0 for "there is none".
+
+        Raises Conflict when it is another one.
+        """
+        with self._google.doing(f"writing gs://{self.name}/{name}", USER):
+            blob = self._blob(name)
+            options = {"content_type": content_type, "if_generation_match": if_generation, **_TRANSFER}
+            if isinstance(source, Path):
+                blob.upload_from_filename(str(source), **options)
+            else:
+                blob.upload_from_string(source, **options)
+            return int(blob.generation or 0)
+
+    def get(self, name: str) -> bytes:
+        """Read an object. Raises Missing."""
+        with self._google.doing(f"reading gs://{self.name}/{name}", VIEWER):
+            return bytes(self._blob(name).download_as_bytes(**_TRANSFER))
+
+    def exists(self, name: str) -> bool:
+        """Whether an object is there."""
+        with self._google.doing(f"looking for gs://{self.name}/{name}", VIEWER):
+            return bool(self._blob(name).exists(**UNRETRIED))
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The names that begin with a prefix, to the last page, in order. Raises Missing without the bucket."""
+        with self._google.doing(f"listing gs://{self.name}/{prefix}", VIEWER):
+            found = self._google.storage.list_blobs(self.name, prefix=prefix, **UNRETRIED)
+            return sorted(blob.name for blob in found)
+
+    def delete(self, name: str) -> None:
+        """Delete an object. Deleting what is gone succeeds."""
+        try:
+            with self._google.doing(f"deleting gs://{self.name}/{name}", USER):
+                self._blob(name).delete(**UNRETRIED)
+        except Missing:
+            return
+
+    def _is_there(self) -> bool:
+        try:
+            with self._google.doing(f"looking for bucket {self.name}", ADMIN):
+                self._google.storage.get_bucket(self.name, **UNRETRIED)
+        except Missing:
+            return False
+        return True
+
+    def _blob(self, name: str) -> Any:
+        return self._google.storage.bucket(self.name).blob(name)

@@ -1,0 +1,91 @@
+"""What a valid estate must hold beyond each table for itself: names that exist, once, and in no circle."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
+
+from tasks.estate.cloud_run import SERVICE_URL, Service
+from tasks.estate.nearest import did_you_mean
+from tasks.estate.order import waves
+from tasks.estate.surroundings import Database, Notify, Secret
+
+#: Anything in an environment value that looks meant as a place holder; other braces (JSON) are left alone.
+_PLACE_HOLDER = re.compile(r"\{(services?\.[^{}]*)\}")
+
+
+class Tables(Protocol):
+    """The part of the estate that is looked at here."""
+
+    @property
+    def services(self) -> tuple[Service, ...]: ...
+    @property
+    def databases(self) -> tuple[Database, ...]: ...
+    @property
+    def secrets(self) -> tuple[Secret, ...]: ...
+    @property
+    def notify(self) -> Notify: ...
+
+
+def reference_errors(estate: Tables) -> tuple[str, ...]:
+    """Every name that does not exist, exists twice, or needs itself, as lines for a person."""
+    services = [item.name for item in estate.services]
+    databases = [item.name for item in estate.databases]
+    secrets = [item.name for item in estate.secrets]
+    return (
+        *_twice("services", services),
+        *_twice("databases", databases),
+        *_twice("secrets", secrets),
+        *(error for item in estate.services for error in _service_errors(item, services, databases, secrets)),
+        *(
+            error
+            for item in estate.databases
+            for error in _unknown(f"databases.{item.name}.url_secret", "secret", [item.url_secret], secrets)
+        ),
+        *_unknown("notify.url_secret", "secret", filter(None, [estate.notify.url_secret]), secrets),
+        *_circle(estate),
+    )
+
+
+def _service_errors(
+    service: Service, services: Collection[str], databases: Collection[str], secrets: Collection[str]
+) -> Iterator[str]:
+    key = f"services.{service.name}"
+    yield from _unknown(f"{key}.database", "database", filter(None, [service.database]), databases)
+    yield from _unknown(f"{key}.after", "service", service.after, services)
+    for variable, reference in service.secrets.items():
+        yield from _unknown(f"{key}.secrets.{variable}", "secret", [reference.partition("@")[0]], secrets)
+    if service.sync and service.sync.token_secret:
+        yield from _unknown(f"{key}.sync.token_secret", "secret", [service.sync.token_secret], secrets)
+    for variable, value in service.env.items():
+        yield from _place_holders(f"{key}.env.{variable}", value, services)
+
+
+def _place_holders(key: str, value: str, services: Collection[str]) -> Iterator[str]:
+    for inside in _PLACE_HOLDER.findall(value):
+        match = SERVICE_URL.fullmatch(f"{{{inside}}}")
+        if match is None:
+            yield f"{key} holds the unknown place holder {{{inside}}} (the only one is {{services.NAME.url}})"
+        else:
+            yield from _unknown(key, "service", [match.group(1)], services)
+
+
+def _unknown(key: str, kind: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    for name in names:
+        if name not in known:
+            yield f"{key} names the unknown {kind} {name} ({did_you_mean(name, known)})"
+
+
+def _twice(key: str, names: Iterable[str]) -> Iterator[str]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield f"{key}.{name} stands {times} times"
+
+
+def _circle(estate: Tables) -> Iterator[str]:
+    try:
+        waves({item.name: item.predecessors() for item in estate.services})
+    except ValueError as circle:
+        yield f"services need each other in a circle ({circle}); write one URL out in full, or take out one 'after'"

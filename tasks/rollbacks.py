@@ -1,0 +1,304 @@
+"""A roll-back from plan to record, composed of the retryable tasks.
+
+Safety property: a revision gets traffic only after it answered its probes on its tag URL against the schema as it is
+then. Whatever goes wrong leaves the revision that served before with all traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tasks.analysis import history
+from tasks.analysis import release as naming
+from tasks.database import Direction, create_migration_job, delete_job, lost_by_downgrade, migrate, read_schema
+from tasks.errors import BadInput, Missing, OpsError, PermanentError, Refused
+from tasks.estate import Service
+from tasks.ground import prove_service
+from tasks.models import Finding, RevisionState, SourceTree
+from tasks.parallel import all_of, to_the_end
+from tasks.probing import require_probes
+from tasks.record import record_change, rolled_back_lately, run_name, verified_revisions
+from tasks.release_models import (
+    MigrationPlan,
+    ReleaseVerdict,
+    ServiceGround,
+    ServiceOutcome,
+    ServicePlan,
+    Verdict,
+)
+from tasks.services import (
+    CANDIDATE_TAG,
+    check_pins,
+    read_revision,
+    read_service,
+    release_candidate,
+    return_to_stable,
+    tag_revision,
+)
+from tasks.site import Site
+from tasks.sweep import sweep_jobs
+
+_NO_SOURCE = "0" * 64
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What is done to one service. ``schema`` is where the database stands, ``needs`` what the target knew.
+
+    ``recorded`` says whether the ledger knows the revision that serves as the last one that proved itself.
+    """
+
+    service: Service
+    ground: ServiceGround
+    target: RevisionState
+    schema: str | None = None
+    needs: str | None = None
+    recorded: bool = True
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the target serves already."""
+        return self.target.name == self.ground.stable
+
+    @property
+    def schema_moved(self) -> bool:
+        """Whether the schema has moved since the target was released."""
+        return self.needs is not None and self.schema is not None and self.needs != self.schema
+
+
+async def plan_rollbacks(
+    site: Site, services: tuple[Service, ...], revision: str, force: bool = False
+) -> tuple[Rollback, ...]:
+    """Find what each service goes back to. Reads only.
+
+    Raises BadInput or Missing where there is nothing, and Refused for a revision that could not start, or that its own
+    canary rolled back within the last 24 hours, unless forced.
+    """
+    if revision and len(services) != 1:
+        raise BadInput(f"rolling back to {revision} failed: {len(services)} services are meant; name one service")
+    return await all_of(*(_plan(site, service, revision, force) for service in services))
+
+
+async def _plan(site: Site, service: Service, revision: str, force: bool) -> Rollback:
+    ground = await prove_service(site, service)
+    if not ground.stable:
+        raise Missing(f"rolling back {service.name} failed: it has no stable revision; deploy it first")
+    standing = await verified_revisions(site, service.name)
+    name = revision or history.earlier(standing, ground.stable)
+    if not name:
+        raise Missing(
+            f"rolling back {service.name} failed: the ledger knows no verified revision but {ground.stable}; "
+            "name one with revision=…"
+        )
+    target = await read_revision(site, service.name, name)
+    if not target.ready:
+        raise Refused(
+            f"rolling back {service.name} to {name} refused: it is not ready ({target.message}); name another"
+        )
+    if name != ground.stable:
+        await _check_target(site, service, target, force)
+    needs = target.spec.annotations.get(naming.SCHEMA)
+    schema = await read_schema(site, site.estate.database(service.database)) if service.database else None
+    return Rollback(service, ground, target, schema, needs, recorded=ground.stable in standing[:1])
+
+
+async def _check_target(site: Site, service: Service, target: RevisionState, force: bool) -> None:
+    """Raise Refused for a revision whose instances cannot start, or that was found bad within the last 24 hours."""
+    await check_pins(site, target)
+    release = target.spec.labels.get(naming.LABEL_RELEASE, "")
+    why = await rolled_back_lately(site, service.name, release) if release and not force else ""
+    if why:
+        raise Refused(f"rolling back {service.name} to {target.name} refused: {why}")
+
+
+def planned_rollbacks(plans: tuple[Rollback, ...]) -> ReleaseVerdict:
+    """What would be done."""
+    return ReleaseVerdict(
+        verdict="planned",
+        started=datetime.now(UTC),
+        seconds=0,
+        dry_run=True,
+        findings=tuple(_moved(plan) for plan in plans if plan.schema_moved),
+        services=tuple(
+            ServiceOutcome(
+                service=plan.service.name,
+                verdict="planned",
+                revision=plan.target.name,
+                previous=plan.ground.stable,
+                why="it serves already" if plan.nothing_to_do else f"{plan.target.name} would be probed, then serve",
+            )
+            for plan in plans
+        ),
+    )
+
+
+def _moved(plan: Rollback) -> Finding:
+    return Finding(
+        severity="warning",
+        subject=plan.target.name,
+        what=f"the schema moved from {plan.needs} to {plan.schema} since it was released",
+        way_out="it gets traffic only if it answers its probes on the schema of now; else approve_data_loss=true "
+        "migrates back",
+    )
+
+
+async def roll_back_all(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> ReleaseVerdict:
+    """Put every service back, in parallel, and sum up."""
+    outcomes = await all_of(*(_roll_back_one(site, plan, approve_data_loss) for plan in plans))
+    bad = [outcome for outcome in outcomes if outcome.verdict in ("failed", "refused")]
+    moved = any(outcome.verdict == "released" for outcome in outcomes)
+    return ReleaseVerdict(
+        verdict=bad[0].verdict if bad else "released" if moved else "unchanged",
+        services=outcomes,
+        why=bad[0].why if bad else "",
+        started=datetime.now(UTC),
+        seconds=0,
+        findings=tuple(_moved(plan) for plan in plans if plan.schema_moved),
+    )
+
+
+async def _roll_back_one(site: Site, plan: Rollback, approve_data_loss: bool) -> ServiceOutcome:
+    name, target, stable = plan.service.name, plan.target.name, plan.ground.stable
+    if plan.nothing_to_do:
+        return await _serves_already(site, plan)
+    try:
+        async with _stable_on_error(site, plan):
+            lost = await _prove_target(site, plan, approve_data_loss)
+            state = await release_candidate(site, name, stable, target)
+            await require_probes(site, plan.service, state.uri, target)
+    except OpsError as error:
+        verdict: Verdict = "refused" if isinstance(error, Refused) else "failed"
+        return ServiceOutcome(service=name, verdict=verdict, revision=stable, previous=target, why=str(error))
+    return ServiceOutcome(
+        service=name,
+        verdict="released",
+        revision=target,
+        previous=stable,
+        image=plan.target.spec.image,
+        url=state.uri,
+        why=lost,
+    )
+
+
+async def _serves_already(site: Site, plan: Rollback) -> ServiceOutcome:
+    """The target serves. Where the ledger does not know of it, a killed run or a person put it there: it is proved."""
+    name, target = plan.service.name, plan.target.name
+    outcome = ServiceOutcome(service=name, verdict="unchanged", revision=target, previous=target)
+    if plan.recorded:
+        return outcome
+    assert plan.ground.state is not None
+    try:
+        await require_probes(site, plan.service, plan.ground.state.uri, target)
+    except OpsError as error:
+        return outcome.model_copy(update={"verdict": "failed", "why": f"{target} serves already, but: {error}"})
+    return outcome.model_copy(
+        update={"verdict": "released", "url": plan.ground.state.uri, "why": "it served already and was not recorded"}
+    )
+
+
+@asynccontextmanager
+async def _stable_on_error(site: Site, plan: Rollback) -> AsyncIterator[None]:
+    """Put traffic and schema back to the revision that served when anything goes wrong inside."""
+    try:
+        yield
+    except BaseException:
+        await to_the_end(_back_to_stable(site, plan))
+        raise
+
+
+async def _back_to_stable(site: Site, plan: Rollback) -> None:
+    await return_to_stable(site, plan.service.name, plan.ground.stable, other=plan.target.name)
+    if not plan.schema_moved or not plan.service.database:
+        return
+    stands = await read_schema(site, site.estate.database(plan.service.database))
+    if stands != plan.schema:
+        await _migrate(site, plan, plan.schema or "", "upgrade")
+
+
+async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> str:
+    """Probe the target on its tag URL; where only the schema stands in its way, migrate back if that is approved.
+
+    Returns what was lost, in words; empty where nothing was.
+    """
+    name, target, stable = plan.service.name, plan.target.name, plan.ground.stable
+    url = await tag_revision(site, name, stable, target, "roll-back", run_name())
+    try:
+        await require_probes(site, plan.service, url, target)
+    except OpsError as error:
+        if not plan.schema_moved:
+            raise
+        lost = await lost_by_downgrade(site, plan.service, plan.ground, plan.schema or "", plan.needs or "")
+        if not approve_data_loss:
+            raise Refused(
+                f"rolling {name} back to {target} refused: it does not work on schema {plan.schema} ({error}); "
+                f"approve_data_loss=true migrates back to {plan.needs} and loses: {lost or 'nothing that is known'}; "
+                "or release a mended version"
+            ) from error
+        await _migrate(site, plan, plan.needs or "", "downgrade")
+        await require_probes(site, plan.service, url, target)
+        return f"the schema went back from {plan.schema} to {plan.needs}; lost: {lost or 'nothing that is known'}"
+    return ""
+
+
+async def _migrate(site: Site, plan: Rollback, target: str, direction: Direction) -> None:
+    """Move the schema with the image that serves: it alone knows the newer revisions."""
+    item = _as_release(plan)
+    assert plan.ground.stable_spec is not None
+    job = await create_migration_job(site, item, plan.ground.stable_spec.image)
+    try:
+        await migrate(site, item, job, target, direction)
+    except PermanentError:
+        await sweep_jobs(site, (plan.service.name,))
+        raise
+    await delete_job(site, job)
+
+
+def _as_release(plan: Rollback) -> ServicePlan:
+    """The serving release as a plan: what the migration step works on."""
+    spec = plan.ground.stable_spec
+    assert spec is not None
+    return ServicePlan(
+        service=plan.service.name,
+        ground=plan.ground,
+        spec=spec,
+        source=SourceTree(path="", digest=spec.annotations.get(naming.SOURCE, _NO_SOURCE), files=0, size_bytes=0),
+        release=f"{spec.labels.get(naming.LABEL_RELEASE, 'unknown')}-back",
+        migration=MigrationPlan(
+            database=plan.service.database or "",
+            current=plan.schema,
+            target=plan.needs or "",
+        ),
+    )
+
+
+async def record_rollbacks(site: Site, plans: tuple[Rollback, ...], verdict: ReleaseVerdict, reason: str) -> None:
+    """Write every outcome into the ledger, once."""
+    for plan, outcome in zip(plans, verdict.services, strict=True):
+        if outcome.verdict == "unchanged":
+            continue
+        good = outcome.verdict == "released"
+        state = await read_service(site, plan.service.name)
+        await record_change(
+            site,
+            "roll_back",
+            plan.service.name,
+            reason,
+            outcome.verdict,
+            f"roll-back/{plan.service.name}/{run_name()}",
+            {"target": plan.target.name},
+            {"revision": plan.ground.stable, "schema": plan.schema},
+            {
+                "revision": outcome.revision,
+                "release": plan.target.spec.labels.get(naming.LABEL_RELEASE, ""),
+                "image": plan.target.spec.image,
+                "verified": good,
+                "why": outcome.why,
+                "etag": state.etag if state else "",
+            },
+        )
+
+
+__all__ = ["CANDIDATE_TAG", "Rollback", "plan_rollbacks", "planned_rollbacks", "record_rollbacks", "roll_back_all"]

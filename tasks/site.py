@@ -1,0 +1,83 @@
+"""One estate and the clients that speak to it: what every task gets as its first argument.
+
+A plain class on purpose: Prefect walks through dataclasses and pydantic models that it is given, and a client is
+nothing to walk through.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from functools import cached_property
+from pathlib import Path
+
+from tasks.clients.builds import Builds
+from tasks.clients.cloud_run import CloudRun
+from tasks.clients.cloud_sql import CloudSql
+from tasks.clients.google import Google
+from tasks.clients.ledger import Ledger
+from tasks.clients.logs import Logs
+from tasks.clients.postgres import Postgres
+from tasks.clients.probes import Prober
+from tasks.clients.secret_manager import SecretManager
+from tasks.clients.storage import Bucket
+from tasks.estate import Database, Estate
+from tasks.models import SecretPin
+from tasks.settings import Settings, settings
+
+
+class Site:
+    """The estate, this machine's settings, and one client per outside system, each made when it is first needed."""
+
+    def __init__(self, estate: Estate, machine: Settings) -> None:
+        self.estate = estate
+        self.settings = machine
+        self.google = Google(estate.google, machine)
+
+    @cached_property
+    def run(self) -> CloudRun:
+        return CloudRun(self.google)
+
+    @cached_property
+    def builds(self) -> Builds:
+        return Builds(self.google)
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        return Bucket(self.google, self.estate.google.bucket)
+
+    @cached_property
+    def secrets(self) -> SecretManager:
+        return SecretManager(self.google)
+
+    @cached_property
+    def sql(self) -> CloudSql:
+        return CloudSql(self.google)
+
+    @cached_property
+    def logs(self) -> Logs:
+        return Logs(self.google)
+
+    @cached_property
+    def prober(self) -> Prober:
+        return Prober()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        ledger = Ledger(self.settings.ledger())
+        ledger.ensure()
+        return ledger
+
+    def database(self, database: Database) -> Postgres:
+        """A client of one database, with the connection string that its services read."""
+        return Postgres(self.secrets.access(SecretPin(secret=database.url_secret, version="latest")))
+
+    @property
+    def who(self) -> str:
+        """Who acts, for the ledger: the machine's account."""
+        return f"{getpass.getuser()}@{os.uname().nodename}"
+
+
+def open_site(estate: Path) -> Site:
+    """Read an estate file and make its clients. Raises BadInput on the first line that is not understood."""
+    return Site(Estate.load(estate), settings())

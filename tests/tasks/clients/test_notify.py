@@ -1,0 +1,64 @@
+"""Notifications, to a real HTTP server through Apprise's JSON service."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from pydantic import SecretStr
+
+from tasks.clients.notify import send
+from tasks.errors import BadInput, TransientError
+
+
+class Inbox(HTTPServer):
+    status = 200
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Take)
+        self.taken: list[dict] = []
+
+
+class Take(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        self.server.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with Inbox() as inbox:
+        threading.Thread(target=inbox.serve_forever, args=(0.02,), daemon=True).start()
+        yield inbox
+        inbox.shutdown()
+
+
+def url(inbox: Inbox) -> SecretStr:
+    return SecretStr(f"json://ops:t0ken@127.0.0.1:{inbox.server_port}/hook")
+
+
+def test_title_and_body_arrive(inbox):
+    assert send(url(inbox), "released api", "revision api-7 has all traffic")
+    assert [(m["title"], m["message"]) for m in inbox.taken] == [("released api", "revision api-7 has all traffic")]
+
+
+def test_a_service_that_refuses_is_worth_a_retry_and_its_url_is_not_told(inbox):
+    inbox.status = 503
+    with pytest.raises(TransientError, match="sending the notification 'released api' failed") as caught:
+        send(url(inbox), "released api", "x")
+    assert "t0ken" not in str(caught.value)
+
+
+def test_a_url_that_apprise_does_not_know_is_bad_input_and_is_not_told():
+    with pytest.raises(BadInput, match="not a URL that Apprise knows") as caught:
+        send(SecretStr("nowhere:t0ken"), "t", "b")
+    assert "t0ken" not in str(caught.value)
