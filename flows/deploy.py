@@ -1,0 +1,87 @@
+"""Deploy: build, migrate, probe, canary and release the estate's services.
+
+When: by hand, from the UI, or by a webhook. It touches Cloud Run services and jobs, builds, the bucket's archives, an
+on-demand backup and the schema of the estate's databases. It never touches a split of traffic that it did not make,
+never migrates twice, and leaves the stable revision serving whenever the new one does not prove itself. Killed at any
+moment and run again, it first puts in order what the killed run left.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.ground import refuse_freeze
+from tasks.locks import services_locked
+from tasks.record import announce, publish_report
+from tasks.releases import (
+    Approvals,
+    apply,
+    chosen,
+    conclude,
+    make_plan,
+    planned,
+    put_back_together,
+    record,
+    refusals_of,
+    settle,
+    summary,
+    timed,
+)
+from tasks.reports import plan_report, verdict_report
+from tasks.site import open_site
+from tasks.sources import fetch_source
+
+
+class Deploy(BaseModel):
+    """What a person decides about a deploy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
+    services: tuple[str, ...] = Field((), description="Services to deploy; none named: all of the estate")
+    source: str = Field(
+        "", description="A folder or git URL that holds the estate's source; empty: the estate's folder"
+    )
+    ref: str = Field("", description="Branch, tag or commit, where the source is a git repository")
+    reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
+    dry_run: bool = Field(False, description="Show the plan and change nothing")
+    approve_data_loss: bool = Field(False, description="Go on although a pending migration deletes data")
+    approve_outage: bool = Field(
+        False, description="Go on although the serving revision breaks on the new schema: users see errors for a while"
+    )
+    together: bool = Field(True, description="If one service does not make it, put the others of this release back too")
+    force: bool = Field(
+        False, description="Release inside a freeze window, or what was rolled back in the last 24 hours"
+    )
+
+
+@flow(name="deploy", flow_run_name="deploy: {request.reason}", timeout_seconds=4 * 3600)
+async def deploy(request: Deploy) -> Any:
+    """Check, plan, back up, build, migrate, probe, canary, release, sync, record."""
+    began = time.monotonic()
+    site = open_site(request.estate)
+    services = chosen(site, request.services)
+    approvals = Approvals(request.approve_data_loss, request.approve_outage, request.force)
+    await refuse_freeze(site.estate, request.force)
+    async with services_locked(site, tuple(service.name for service in services)):
+        if not request.dry_run:
+            await settle(site, services)
+        root = await fetch_source(site, request.source, request.ref)
+        plan = await make_plan(site, services, root, request.reason)
+        refusals = await refusals_of(site, plan, approvals)
+        shown = plan_report(plan, refusals)
+        await publish_report("deploy-plan", shown, f"Plan: {request.reason}")
+        if request.dry_run or refusals:
+            return conclude(planned(plan, refusals, shown, request.dry_run), began)
+        outcomes = await apply(site, plan, approvals)
+        outcomes = await put_back_together(site, plan, outcomes, request.together)
+        verdict = timed(summary(plan, outcomes, shown), began)
+        await record(site, plan, verdict, request.reason)
+    await publish_report("deploy", verdict_report(verdict, site.estate.name), f"Deploy: {verdict.verdict}")
+    told = await announce(site, f"deploy {site.estate.name}: {verdict.verdict}", verdict.why or request.reason)
+    return conclude(verdict, began, told)

@@ -1,0 +1,58 @@
+"""Roll back: put services on the last revision that proved itself, or on one that is named.
+
+When: by hand or from the UI. The earlier revision is probed on its tag URL against the schema as it is now before it
+gets traffic. Where the schema has moved past it, the flow refuses and names what would work; with ``approve_data_loss``
+it migrates the schema back first and states what is lost. It never touches a split of traffic that it did not make.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.locks import services_locked
+from tasks.record import announce, publish_report
+from tasks.releases import chosen, conclude, settle, timed
+from tasks.reports import verdict_report
+from tasks.rollbacks import plan_rollbacks, planned_rollbacks, record_rollbacks, roll_back_all
+from tasks.site import open_site
+
+
+class RollBack(BaseModel):
+    """What a person decides about a roll-back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
+    services: tuple[str, ...] = Field((), description="Services to put back; none named: all of the estate")
+    revision: str = Field("", description="The revision to serve; empty: the last verified one. Needs one service")
+    reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
+    dry_run: bool = Field(False, description="Show what would be done and change nothing")
+    approve_data_loss: bool = Field(
+        False,
+        description="Migrate the schema back where the earlier revision needs it: what the newer schema holds is lost",
+    )
+    force: bool = Field(False, description="Go back even to what its own canary rolled back in the last 24 hours")
+
+
+@flow(name="roll-back", flow_run_name="roll back: {request.reason}", timeout_seconds=2 * 3600)
+async def roll_back(request: RollBack) -> Any:
+    """Find the revision, prove it against the schema of now, give it all traffic, record."""
+    began = time.monotonic()
+    site = open_site(request.estate)
+    services = chosen(site, request.services)
+    async with services_locked(site, tuple(service.name for service in services)):
+        if not request.dry_run:
+            await settle(site, services)
+        plans = await plan_rollbacks(site, services, request.revision, request.force)
+        if request.dry_run:
+            return conclude(planned_rollbacks(plans), began)
+        verdict = timed(await roll_back_all(site, plans, request.approve_data_loss), began)
+        await record_rollbacks(site, plans, verdict, request.reason)
+    await publish_report("roll-back", verdict_report(verdict, site.estate.name), f"Roll back: {verdict.verdict}")
+    told = await announce(site, f"roll back {site.estate.name}: {verdict.verdict}", verdict.why or request.reason)
+    return conclude(verdict, began, told)

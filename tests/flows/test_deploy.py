@@ -1,0 +1,102 @@
+"""The deploy flow against the local cloud: releases, refusals, and what users notice of them: nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.flows.steps import calls, deploy, newest
+from tests.load import Load
+from tests.sample import Sample
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+
+def test_a_first_release_builds_migrates_probes_and_syncs(sample: Sample) -> None:
+    assert sample.get("/health").json()["status"] == "ok"
+    assert len(sample.get("/specs?fresh=1").json()["specs"]) > 5
+    assert sample.schema() == sample.variant().head
+    assert sample.jobs() == []
+
+
+def test_a_new_version_goes_through_two_canary_steps_and_no_request_fails(sample: Sample) -> None:
+    sample.steps = ((10, 30), (50, 30))
+    sample.write_estate()
+    sample.variant().with_version("canary-good")
+    before = sample.serving()
+    with Load(sample.state().uri) as load:
+        result = deploy(sample)
+    assert result.verdict == "released", result.why
+    assert sample.serving() != before
+    assert [step.verdict for step in result.services[0].canary] == ["healthy", "healthy"]
+    assert load.failures == []
+    assert load.by_revision()[before] > 0
+    assert load.by_revision()[sample.serving()] > 0
+
+
+def test_the_same_release_again_changes_nothing(sample: Sample, stack: Stack) -> None:
+    sample.variant().with_version("same-again")
+    assert deploy(sample).verdict in ("released", "unchanged")
+    after = newest(stack, sample)
+    assert deploy(sample).verdict == "unchanged"
+    assert calls(stack, sample, after) == []
+
+
+def test_a_dry_run_writes_nothing_and_shows_the_plan(sample: Sample, stack: Stack) -> None:
+    sample.variant().with_version("dry").with_additive_migration("dry")
+    after = newest(stack, sample)
+    result = deploy(sample, dry_run=True)
+    assert result.verdict == "planned"
+    assert "dry" in result.plan
+    assert sample.variant().head in result.plan
+    assert calls(stack, sample, after) == []
+    assert len(stack.control.calls(project=sample.project, after=after)) > 5
+
+
+@pytest.mark.parametrize("fault", ["crashes_at_start", "healthy_but_database_dead"])
+def test_a_dead_candidate_never_gets_traffic(sample: Sample, fault: str) -> None:
+    getattr(sample.variant().with_version(fault), fault)()
+    before = sample.serving()
+    with Load(sample.state().uri) as load:
+        result = deploy(sample)
+    assert result.verdict == "failed"
+    assert sample.serving() == before
+    assert load.failures == []
+    assert set(load.by_revision()) == {before}
+
+
+def test_a_canary_with_errors_is_rolled_back_within_ten_seconds(sample: Sample) -> None:
+    sample.variant().with_version("errors").errors(0.05)
+    before = sample.serving()
+    with Load(sample.state().uri) as load:
+        result = deploy(sample)
+        back = time.monotonic()
+    assert result.verdict == "rolled_back", result.why
+    assert sample.serving() == before
+    assert load.failures_of(before) == []
+    first = load.first_failure()
+    if first is not None:
+        print(f"from the first bad answer to the stable revision at 100 %: at most {back - first:.1f} s")
+        assert back - first < 10
+
+
+def test_a_release_that_was_rolled_back_is_refused_for_a_day_unless_forced(sample: Sample) -> None:
+    sample.variant().with_version("errors-twice").errors(0.2)
+    assert deploy(sample).verdict == "rolled_back"
+    again = deploy(sample)
+    assert again.verdict == "refused"
+    assert "force=true" in again.why
+    assert deploy(sample, force=True).verdict == "rolled_back"
+
+
+def test_a_slow_canary_is_rolled_back(sample: Sample) -> None:
+    sample.variant().with_version("slow").slow(1000)
+    before = sample.serving()
+    with Load(sample.state().uri) as load:
+        result = deploy(sample)
+    assert result.verdict == "rolled_back", result.why
+    assert "slower" in result.why
+    assert sample.serving() == before
+    assert load.failures == []

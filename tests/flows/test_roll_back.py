@@ -1,0 +1,60 @@
+"""The roll-back flow: to the last verified revision, never onto a schema on which it does not work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.flows.conftest import deployed
+from tests.flows.steps import calls, deploy, newest
+from tests.load import Load
+from tests.sample import Sample, run, verdict
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+
+def roll_back(sample: Sample, **parameters: Any) -> Any:
+    async def both() -> Any:
+        return await verdict(await sample.roll_back(**parameters))
+
+    return run(both())
+
+
+def test_the_last_verified_revision_serves_again_and_no_request_fails(sample: Sample, stack: Stack) -> None:
+    sample.variant().with_version("good-one")
+    deploy(sample)
+    good = sample.serving()
+    sample.variant().with_version("regretted")
+    assert deploy(sample).verdict == "released"
+    after = newest(stack, sample)
+    assert roll_back(sample, dry_run=True).services[0].revision == good
+    assert calls(stack, sample, after) == []
+    with Load(sample.state().uri) as load:
+        result = roll_back(sample)
+    assert result.verdict == "released", result.why
+    assert sample.serving() == good
+    assert load.failures == []
+
+
+def test_a_schema_that_moved_past_the_revision_is_refused_until_the_loss_is_approved(new_sample: Any) -> None:
+    sample = deployed(new_sample("moved"))
+    before, schema = sample.serving(), sample.schema()
+    sample.variant().with_version("renamed").with_breaking_migration()
+    assert deploy(sample, approve_outage=True).verdict == "released"
+    after = sample.serving()
+    refused = roll_back(sample)
+    assert refused.verdict == "refused", refused.why
+    assert "approve_data_loss=true" in refused.why
+    assert sample.serving() == after
+    assert sample.get().status_code == 200
+    approved = roll_back(sample, approve_data_loss=True)
+    assert approved.verdict == "released", approved.why
+    assert (sample.serving(), sample.schema()) == (before, schema)
+    assert sample.get().status_code == 200
+
+
+def test_a_revision_that_does_not_exist_is_named(sample: Sample) -> None:
+    result = roll_back(sample, revision="api-nowhere", services=("api",))
+    assert "api-nowhere" in str(result)
