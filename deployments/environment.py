@@ -1,0 +1,62 @@
+"""The environment in which Prefect's programs meet the stack of one state folder, and no other.
+
+Prefect's home lies in the state folder, so the profile of the person who starts the stack is neither read nor changed.
+Nothing here calls home: analytics are off on the server and in the clients.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from deployments.stack.folder import Folder, fernet_key
+
+POOL = "caretaker"
+RUNS_KEPT = timedelta(days=90)
+EVENTS_KEPT = timedelta(days=7)
+
+
+def prefect_environment(state: Path) -> dict[str, str]:
+    """What a Prefect client needs to reach this stack: for flows run by hand and for Prefect's own command."""
+    folder = Folder(state)
+    port = folder.read().get("ports", {}).get("prefect", 4200)
+    return {
+        "CARETAKER_STATE": str(folder.root),
+        "PREFECT_HOME": str(folder.prefect),
+        "PREFECT_PROFILES_PATH": str(folder.prefect / "profiles.toml"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def child_environment(state: Path) -> dict[str, str]:
+    """The environment of every child: this process's, without settings of another Prefect, and with ours."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**inherited, **prefect_environment(state), "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def server_environment(state: Path, database_url: str) -> dict[str, str]:
+    """The settings of Prefect's server; docs/decisions/0006-prefect-server.md gives the reason of each."""
+    leases = "prefect.server.concurrency.lease_storage.filesystem"
+    return {
+        **child_environment(state),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
+        "PREFECT_SERVER_ENCRYPTION_KEY": Folder(state).secret("prefect-encryption-key", fernet_key),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": leases,
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(int(RUNS_KEPT.total_seconds())),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{EVENTS_KEPT.days}D",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }

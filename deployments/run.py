@@ -1,0 +1,135 @@
+"""``caretaker run``: a flow in the foreground, with a live view of its steps.
+
+Safety property: exit status 0 means that the flow completed, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.errors import BadInput, Missing, OpsError, Refused
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+#: Flow name → module and function, and the model of its parameters.
+FLOWS: dict[str, tuple[str, str, str]] = {
+    "deploy": ("flows.deploy", "deploy", "Deploy"),
+    "roll-back": ("flows.roll_back", "roll_back", "RollBack"),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: exit status, one line, and the result as plain data."""
+
+    status: int
+    line: str
+    result: dict[str, Any]
+
+
+def load(name: str) -> tuple[Flow[Any, Any], type[BaseModel]]:
+    """Import a flow and its parameter model. Raises BadInput with the nearest name."""
+    found = FLOWS.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, FLOWS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FLOWS)}"
+        raise BadInput(f"running flow {name} failed: there is none of that name; {hint}")
+    module = importlib.import_module(found[0])
+    return getattr(module, found[1]), getattr(module, found[2])
+
+
+def parse_parameters(model: type[BaseModel], pairs: Sequence[str], dry_run: bool) -> BaseModel:
+    """Read ``key=value`` pairs into a flow's parameter model. Raises BadInput, one line, naming the key."""
+    values: dict[str, Any] = {"dry_run": True} if dry_run else {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise BadInput(f"reading parameter {pair} failed: it has no '='; write key=value")
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(model.model_fields)}"
+            raise BadInput(f"reading parameter {key} failed: the flow has none of that name; {hint}")
+        values[key] = _value(model, key, text)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"reading parameter {where} failed: {first['msg']}; see 'caretaker run --help'") from None
+
+
+def _value(model: type[BaseModel], key: str, text: str) -> Any:
+    if "tuple" in str(model.model_fields[key].annotation):
+        return [word for word in text.split(",") if word]
+    return text
+
+
+def run_flow(name: str, pairs: Sequence[str], *, dry_run: bool, as_json: bool) -> Ended:
+    """Run a flow here and now, against the Prefect server that the environment names."""
+    flow, model = load(name)
+    request = parse_parameters(model, pairs, dry_run)
+    from deployments.view import live_view
+
+    with ExitStack() as view:
+        view.enter_context(_quiet_console())
+        view.enter_context(live_view(name, plain=as_json or not sys.stderr.isatty()))
+        state = asyncio.run(_run(flow, request))
+    return asyncio.run(_ended(name, state))
+
+
+async def _run(flow: Flow[Any, Any], request: BaseModel) -> Any:
+    run: Any = flow
+    return await run(request, return_state=True)
+
+
+async def _ended(name: str, state: Any) -> Ended:
+    outcome = await state.aresult(raise_on_failure=False)
+    if isinstance(outcome, BaseException):
+        line = str(outcome) if isinstance(outcome, OpsError) else f"{type(outcome).__name__}: {outcome}"
+        line = " ".join(line.split())
+        return Ended(1, line, {"verdict": "refused" if _is_refusal(outcome) else "failed", "why": line})
+    result = outcome.model_dump(mode="json") if isinstance(outcome, BaseModel) else {"result": outcome}
+    verdict = result.get("verdict", state.name)
+    why = result.get("why") or ""
+    return Ended(0 if state.is_completed() else 1, f"{name}: {verdict}" + (f": {why}" if why else ""), result)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether nothing was changed: a person must change something first, or a safety rule said no."""
+    return isinstance(error, BadInput | Missing | Refused)
+
+
+class _quiet_console(ExitStack):
+    """Takes Prefect's own console handlers away while the live view has the screen; its logs still reach the server."""
+
+    def __enter__(self) -> _quiet_console:
+        import prefect.main  # noqa: F401  sets the handlers up
+        from prefect.logging.handlers import PrefectConsoleHandler
+
+        for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.flows", "prefect.tasks", ""):
+            logger = logging.getLogger(name)
+            for handler in [h for h in logger.handlers if isinstance(h, PrefectConsoleHandler)]:
+                logger.removeHandler(handler)
+                self.callback(logger.addHandler, handler)
+        return self
+
+
+def print_ended(ended: Ended, *, as_json: bool) -> int:
+    """Print how a run ended, for a person or a program, and give the exit status."""
+    if as_json:
+        print(json.dumps(ended.result, indent=2))
+    if ended.status or not as_json:
+        print(ended.line, file=sys.stderr if ended.status else sys.stdout)
+    return ended.status

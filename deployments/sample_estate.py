@@ -1,0 +1,170 @@
+"""Makes what the sample estate needs before its first deploy: bucket, database instance, users and secrets.
+
+Safety property: it touches an estate on the local cloud only, and it converges: each step looks before it makes, and a
+database's connection string is written last, so it is there only when all before it is. What is there is left alone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from tasks.clients.cloud_sql import CloudSql
+from tasks.clients.google import UNRETRIED, Google
+from tasks.clients.polling import wait_for
+from tasks.clients.secret_manager import SecretManager
+from tasks.clients.storage import Bucket
+from tasks.errors import Conflict, Missing, Refused
+from tasks.estate import Database, Estate
+from tasks.models import SqlInstance
+from tasks.policies import REVISION_DEADLINE
+from tasks.settings import Settings
+
+TIER = "db-f1-micro"
+VERSION = "POSTGRES_18"
+LABELS = {"made-by": "caretaker-sample"}
+PORT = 5432
+Say = Callable[[str], None]
+
+
+def seed(estate: Estate, settings: Settings, say: Say) -> None:
+    """Make what is missing. Safe to repeat and to kill. Raises Refused for an estate on Google."""
+    if not estate.google.local_cloud:
+        raise Refused(f"making the sample of {estate.name} refused: {estate.file.name} does not say local_cloud = true")
+    google, sockets = Google(estate.google, settings), str(settings.local_cloud["sockets"])
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        steps: list[Future[Any]] = [pool.submit(Bucket(google, estate.google.bucket).ensure, LABELS)]
+        steps += [pool.submit(_database, google, estate, database, sockets, say) for database in estate.databases]
+        generated = [secret.name for secret in estate.secrets if secret.rotation == "generated"]
+        steps += [pool.submit(_generated, SecretManager(google), name, say) for name in generated]
+        for step in steps:
+            step.result()
+
+
+def _generated(manager: SecretManager, name: str, say: Say) -> None:
+    if not _has_version(manager, name):
+        manager.add_version(name, _password())
+        say(f"secret {name}")
+
+
+def _database(google: Google, estate: Estate, database: Database, sockets: str, say: Say) -> None:
+    """Make an instance, its database, its users and the secrets that name them."""
+    manager, sql = SecretManager(google), CloudSql(google)
+    if _has_version(manager, database.url_secret):
+        return
+    instance = _instance(google, sql, database)
+    if database.database not in sql.databases(instance.name):
+        sql.create_database(instance.name, database.database)
+    passwords = _users(sql, database)
+    host = f"{sockets}/{instance.connection_name}"
+    _roles(database, host, passwords)
+    _write_secrets(manager, estate, database, host, passwords[database.users[0]])
+    say(f"database {database.database} on {instance.name}")
+
+
+def _instance(google: Google, sql: CloudSql, database: Database) -> SqlInstance:
+    """The instance, made if it is missing, once it is runnable: an earlier seeding may have been killed meanwhile."""
+    try:
+        sql.instance(database.instance)
+    except Missing:
+        sql.wait_operation(_create_instance(google, database))
+    return wait_for(
+        lambda: sql.instance(database.instance), lambda instance: instance.state == "RUNNABLE", REVISION_DEADLINE,
+        f"waiting for Cloud SQL instance {database.instance}",
+    )
+
+
+def _create_instance(google: Google, database: Database) -> str:
+    """Begin to create the instance: with backups, and without protection from deletion, for it is a sample."""
+    from google.cloud import sqladmin_v1
+
+    settings = {
+        "tier": TIER,
+        "user_labels": LABELS,
+        "deletion_protection_enabled": False,
+        "backup_configuration": {
+            "enabled": True,
+            "start_time": "03:00",
+            "backup_retention_settings": {"retained_backups": database.backup.retained},
+        },
+    }
+    body = {"name": database.instance, "database_version": VERSION, "region": google.region, "settings": settings}
+    with google.doing(f"creating Cloud SQL instance {database.instance}", "roles/cloudsql.admin"):
+        client = google.client(sqladmin_v1.SqlInstancesServiceClient)
+        return str(client.insert(request={"project": google.project, "body": body}, **UNRETRIED).name)
+
+
+def _users(sql: CloudSql, database: Database) -> dict[str, SecretStr]:
+    """Give every login user, and ``postgres``, a password that is known here alone."""
+    passwords = {name: _password() for name in (*database.users, "postgres")}
+    existing = sql.users(database.instance)
+    for name, password in passwords.items():
+        (sql.set_password if name in existing else sql.create_user)(database.instance, name, password)
+    return passwords
+
+
+def _roles(database: Database, host: str, passwords: dict[str, SecretStr]) -> None:
+    """Let an owner that cannot log in own the database, and every login user act as that owner.
+
+    So it does not matter which of them ran a migration, and a rotation can alternate between them.
+    """
+    from psycopg import sql
+
+    owner, name = sql.Identifier(database.owner), sql.Identifier(database.database)
+    with _connect(host, "postgres", passwords) as admin:
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (database.owner,)).fetchone():
+            admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(owner))
+        for user in ("postgres", *database.users):
+            admin.execute(sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET TRUE").format(owner, sql.Identifier(user)))
+        admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner))
+    for user in database.users:
+        with _connect(host, user, passwords) as own:
+            own.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(sql.Identifier(user), owner))
+
+
+def _connect(host: str, user: str, passwords: dict[str, SecretStr]) -> Any:
+    import psycopg
+
+    password = passwords[user].get_secret_value()
+    return psycopg.connect(
+        host=host, port=PORT, user=user, password=password, dbname="postgres", autocommit=True, connect_timeout=10
+    )
+
+
+def _write_secrets(
+    manager: SecretManager, estate: Estate, database: Database, host: str, password: SecretStr
+) -> None:
+    """Write the password where the estate asks for it, then the connection string, which says that all is done."""
+    for secret in estate.secrets:
+        if secret.rotation == "database" and secret.name != database.url_secret:
+            _has_version(manager, secret.name)
+            manager.add_version(secret.name, password)
+    login = f"{database.users[0]}:{quote(password.get_secret_value(), safe='')}"
+    url = f"postgresql+psycopg://{login}@/{database.database}?host={quote(host, safe='/:')}"
+    manager.add_version(database.url_secret, SecretStr(url))
+
+
+def _has_version(manager: SecretManager, name: str) -> bool:
+    """Whether a secret has a version; the secret itself is made if it is missing."""
+    try:
+        return bool(manager.versions(name))
+    except Missing:
+        _ignoring_conflict(lambda: manager.create_secret(name, LABELS))
+        return False
+
+
+def _ignoring_conflict(create: Callable[[], Any]) -> None:
+    try:
+        create()
+    except Conflict:
+        return
+
+
+def _password() -> SecretStr:
+    """A password with the characters that break an unquoted URL, so that the sample proves that they do not."""
+    return SecretStr(f"{secrets.token_urlsafe(24)}/+=")

@@ -1,0 +1,96 @@
+"""The programs of a stack: their command lines, their environment, and how each is asked whether it answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from deployments.environment import POOL, child_environment, server_environment
+from deployments.stack.children import Program
+from deployments.stack.database import PREFECT, database_url
+from deployments.stack.folder import Folder
+
+#: The checkout: flows are registered and run from here.
+HOME = Path(__file__).resolve().parents[2]
+DRAIN_SECONDS = 30.0
+AFTER_DRAIN_SECONDS = 15.0
+ANSWER_SECONDS = 2.0
+
+
+def cloud_program(folder: Folder) -> Program:
+    """The local cloud, with its state in the folder ``cloud``."""
+    return Program(
+        name="local-cloud",
+        argv=(sys.executable, "-m", "localcloud", "--state", str(folder.cloud)),
+        env=child_environment(folder.root),
+        cwd=HOME,
+        healthy=lambda: _cloud_healthy(folder),
+        grace_seconds=30,
+    )
+
+
+def server_program(folder: Folder, ports: dict[str, int]) -> Program:
+    """Prefect's server with its UI."""
+    url = database_url(folder, ports["database"], PREFECT, "asyncpg")
+    return Program(
+        name="prefect",
+        argv=(sys.executable, "-m", "deployments.stack.prefect_server", "--port", str(ports["prefect"])),
+        env=server_environment(folder.root, url),
+        cwd=HOME,
+        healthy=lambda: answers(f"http://127.0.0.1:{ports['prefect']}/api/health"),
+        grace_seconds=15,
+    )
+
+
+def worker_program(folder: Folder, ports: dict[str, int], drain_seconds: float) -> Program:
+    """The worker that runs the deployments' flows."""
+    return Program(
+        name="worker",
+        argv=(sys.executable, "-m", "deployments.stack.worker", "--drain", str(drain_seconds)),
+        env={**child_environment(folder.root), "PREFECT_WORKER_QUERY_SECONDS": "1"},
+        cwd=HOME,
+        healthy=lambda: _worker_online(ports["prefect"]),
+        grace_seconds=drain_seconds + AFTER_DRAIN_SECONDS,
+    )
+
+
+def ask(url: str, body: dict[str, Any] | None = None, timeout: float = ANSWER_SECONDS) -> Any:
+    """The JSON that a URL answers; with a body it is posted. Raises OSError when it does not answer with 2xx."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310  http, loopback
+    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        return json.loads(answer.read() or b"null")
+
+
+def answers(url: str) -> bool:
+    """Whether a URL answers with 2xx."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  http, loopback
+            return bool(200 <= answer.status < 300)
+    except (OSError, ValueError):
+        return False
+
+
+def cloud_endpoints(folder: Folder) -> dict[str, Any] | None:
+    """What the local cloud wrote when it was ready; None before."""
+    try:
+        return dict(json.loads((folder.cloud / "localcloud.json").read_text()))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _cloud_healthy(folder: Folder) -> bool:
+    endpoints = cloud_endpoints(folder)
+    return endpoints is not None and answers(f"{endpoints['control']}/healthz")
+
+
+def _worker_online(port: int) -> bool:
+    try:
+        workers = ask(f"http://127.0.0.1:{port}/api/work_pools/{POOL}/workers/filter", {})
+    except (OSError, ValueError):
+        return False
+    return any(worker["status"] == "ONLINE" for worker in workers)

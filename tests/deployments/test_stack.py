@@ -1,0 +1,182 @@
+"""``caretaker up``, ``status`` and ``down`` on real stacks: what they promise to whoever kills them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prefect.client.orchestration import PrefectClient
+
+from tests.deployments.runs import ask, start_sleeper, state_of, wait_until
+from tests.stack import ROOT, Stack, caretaker, running_stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+WITH_WORKER = ("--no-deploy", "--no-sample", "--drain=8")
+PROCESSES = {"postgresql", "local-cloud", "prefect", "worker"}
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running(state: Path) -> Iterator[Stack]:
+    """A stack with its worker."""
+    with running_stack(state, *WITH_WORKER) as stack:
+        yield stack
+
+
+def processes_of(state: Path) -> list[psutil.Process]:
+    """Every process that was given this state folder, and PostgreSQL's on its data."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            theirs = process.environ().get("CARETAKER_STATE") == str(state)
+            if process.pid != os.getpid() and (theirs or any(str(state) in part for part in process.cmdline())):
+                found.append(process)
+    return found
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    return {name: process["pid"] for name, process in stack.status()["processes"].items()}
+
+
+def supervisor(stack: Stack) -> int:
+    return int(stack.folder.read()["supervisor"]["pid"])
+
+
+async def the_deployments(client: PrefectClient) -> dict[str, Any]:
+    """Every deployment of prefect.yaml, without what only says when it was registered."""
+    passing = {"created", "updated", "updated_by", "version_id", "version_info", "branch", "created_by", "last_polled"}
+    flows = {flow.id: flow.name for flow in await client.read_flows()}
+    found = await client.read_deployments()
+    kept = [one for one in found if one.name == "pyplots"]
+    return {f"{flows[one.flow_id]}/{one.name}": one.model_dump(mode="json", exclude=passing) for one in kept}
+
+
+def test_status_tells_that_all_of_it_answers_and_where(running: Stack) -> None:
+    answer = json.loads(caretaker(running.state, "status", "--json").stdout)
+    assert answer["ready"] is True, answer
+    assert answer["processes"].keys() == PROCESSES
+    assert all(process["healthy"] and process["memory_mb"] > 5 for process in answer["processes"].values()), answer
+    assert {one["name"] for one in answer["deployments"]} >= {"deploy/pyplots", "roll-back/pyplots"}
+    assert answer["urls"]["ui"].startswith("http://127.0.0.1:")
+
+
+def test_prefects_own_command_registers_the_same_deployments(running: Stack) -> None:
+    before = ask(the_deployments)
+    assert before.keys() == {"deploy/pyplots", "roll-back/pyplots"}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    assert ask(the_deployments) == before
+
+
+def test_a_second_up_of_the_same_state_is_refused(running: Stack) -> None:
+    second = caretaker(running.state, "up", *WITH_WORKER)
+    assert second.returncode == 1
+    assert "it is running already" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert running.status()["ready"]
+
+
+def test_a_killed_prefect_server_is_started_again_and_its_runs_go_on(running: Stack, tmp_path: Path) -> None:
+    run = start_sleeper(12, tmp_path / "started")
+    before = pids(running)["prefect"]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: running.status()["ready"] and pids(running)["prefect"] != before, "the server to come back")
+    wait_until(lambda: state_of(run).is_final(), "the run to end")
+    assert state_of(run).is_completed(), state_of(run)
+
+
+def test_after_a_kill_9_of_the_supervisor_the_next_up_keeps_what_runs_and_what_is_paused(running: Stack) -> None:
+    async def pause(client: PrefectClient) -> None:
+        await client.pause_deployment((await client.read_deployment_by_name("deploy/pyplots")).id)
+
+    ask(pause)
+    before = pids(running)
+    os.kill(supervisor(running), signal.SIGKILL)
+    assert running.status()["ready"] is False
+    again = caretaker(running.state, "up", "--detach", *WITH_WORKER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    status = running.status()
+    assert status["ready"]
+    assert pids(running) == before
+    paused = {one["name"]: one["paused"] for one in status["deployments"]}
+    assert (paused["deploy/pyplots"], paused["roll-back/pyplots"]) == (True, False)
+
+
+def test_a_run_whose_worker_was_killed_is_told_as_crashed(running: Stack, tmp_path: Path) -> None:
+    run = start_sleeper(600, tmp_path / "started")
+    before = pids(running)["worker"]
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: state_of(run).is_final(), "the run to be marked")
+    assert state_of(run).is_crashed(), state_of(run)
+    assert not [process for process in processes_of(running.state) if "prefect.engine" in process.cmdline()]
+    wait_until(lambda: running.status()["ready"], "the worker to come back")
+
+
+def test_secrets_are_readable_by_their_owner_alone(running: Stack) -> None:
+    files = list((running.state / "secrets").iterdir())
+    assert {file.name for file in files} >= {"ledger-url", "prefect-encryption-key"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_down_lets_a_short_run_end_cancels_a_long_one_and_leaves_no_process(running: Stack, tmp_path: Path) -> None:
+    short = start_sleeper(3, tmp_path / "short")
+    long = start_sleeper(600, tmp_path / "long")
+    assert caretaker(running.state, "down").returncode == 0
+    assert processes_of(running.state) == []
+    again = caretaker(running.state, "up", "--detach", *WITH_WORKER)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert state_of(short).is_completed(), state_of(short)
+    assert state_of(long).is_cancelled(), state_of(long)
+
+
+def test_down_after_a_kill_9_of_the_supervisor_ends_what_it_left(running: Stack) -> None:
+    os.kill(supervisor(running), signal.SIGKILL)
+    assert len(processes_of(running.state)) >= len(PROCESSES)
+    assert caretaker(running.state, "down").returncode == 0
+    wait_until(lambda: processes_of(running.state) == [], "the processes to end", 5)
+    assert caretaker(running.state, "down").returncode == 0, "stopping what is stopped succeeds"
+
+
+def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = caretaker(tmp_path / "s", "up", f"--ui-port={port}", *WITH_WORKER)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [line for line in refused.stderr.splitlines() if f"port {port}" in line]
+    assert "--ui-port" in refused.stderr
+    assert not (tmp_path / "s" / "database").exists()
+
+
+def test_ctrl_c_while_it_starts_stops_what_was_started(tmp_path: Path) -> None:
+    state = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    argv = [sys.executable, "-m", "deployments.cli", "up", f"--state={state}", *WITH_WORKER]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True, **quiet)
+    wait_until((state / "database" / "data").exists, "PostgreSQL to be made")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    wait_until(lambda: processes_of(state) == [], "the processes to end", 5)
+    shutil.rmtree(state)
