@@ -1,0 +1,153 @@
+"""A deploy's wall time against the time spent inside the cloud's own operations.
+
+The cloud's time is read from the cloud: the union of the times in which a build, a backup, a migration's execution or a
+revision's start was under way. The canary's watch is taken out of both: how long it takes is the judge's statistics,
+not orchestration.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from tasks.models import RevisionState
+from tests.sample import Sample, run, verdict
+from tests.stack import running_stack
+
+Interval = tuple[datetime, datetime]
+GOAL = 1.3
+RELEASES = 3
+
+
+def bench() -> list[dict[str, Any]]:
+    """Release three versions, each with a migration; the median ratio, and where the rest of the time goes by step."""
+    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        with running_stack(folder / "state"):
+            sample = Sample(folder / "estate", "bench-deploy", steps=((50, 20),)).write().seed()
+            run(sample.deploy())
+            measured = sorted((_release(sample, number) for number in range(RELEASES)), key=lambda m: m.ratio)
+            middle = measured[RELEASES // 2]
+            steps = run(_steps(middle.flow_run))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    against = f"{middle.cloud:.2f} s inside the cloud's operations, of {middle.wall:.2f} s"
+    return [
+        _row("deploy: wall time / cloud time", middle.ratio, "ratio", GOAL, against),
+        _row("deploy: orchestration", middle.wall - middle.cloud, "s", None, "all that is not the cloud's"),
+        *(
+            _row(f"deploy: step {name}", seconds, "s", None, "of which the cloud's part is its own")
+            for name, seconds in steps
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One release: seconds in all and inside the cloud's operations, the canary's watch left out."""
+
+    wall: float
+    cloud: float
+    flow_run: UUID
+
+    @property
+    def ratio(self) -> float:
+        return self.wall / self.cloud
+
+
+def _row(name: str, value: float, unit: str, goal: float | None, against: str) -> dict[str, Any]:
+    return {
+        "name": name, "value": round(value, 2), "unit": unit, "goal": goal, "ok": goal is None or value <= goal,
+        "against": against,
+    }  # fmt: skip
+
+
+def _release(sample: Sample, number: int) -> Measured:
+    sample.variant().with_version(f"bench {number}").with_additive_migration(f"bench-{number}")
+    since, began = datetime.now(UTC), time.monotonic()
+    result, flow_run = run(_deploy(sample))
+    wall = time.monotonic() - began
+    assert result.verdict == "released", result
+    watched = sum(step.seconds for step in result.services[0].canary)
+    return Measured(wall - watched, _length(_intervals(sample, since)), flow_run)
+
+
+async def _deploy(sample: Sample) -> tuple[Any, UUID]:
+    state = await sample.deploy()
+    return await verdict(state), state.state_details.flow_run_id
+
+
+async def _steps(flow_run: UUID) -> list[tuple[str, float]]:
+    """Seconds of each step that took a tenth of a second or more, the longest first."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    async with get_client() as client:
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
+        runs = await client.read_task_runs(flow_run_filter=chosen, limit=200)
+    spent: Counter[str] = Counter()
+    for task_run in runs:
+        spent[task_run.name.split(":")[0]] += task_run.total_run_time.total_seconds()  # type: ignore[assignment]
+    return [(name, seconds) for name, seconds in spent.most_common() if seconds >= 0.1]
+
+
+def _intervals(sample: Sample, since: datetime) -> list[Interval]:
+    """When the cloud was at work since a time."""
+    return [*_builds(sample, since), *_backups(sample, since), *_executions(sample, since), *_starts(sample, since)]
+
+
+def _builds(sample: Sample, since: datetime) -> Iterable[Interval]:
+    from google.cloud.devtools import cloudbuild_v1
+
+    client = sample.site.google.client(cloudbuild_v1.CloudBuildClient)
+    for build in client.list_builds(request={"project_id": sample.project, "parent": sample.site.google.parent}):
+        if build.finish_time and build.create_time >= since:
+            yield build.create_time, build.finish_time
+
+
+def _backups(sample: Sample, since: datetime) -> Iterable[Interval]:
+    instance = sample.site.estate.databases[0].instance
+    for backup in sample.site.sql.backups(instance, 20):
+        if backup.enqueued and backup.ended and backup.enqueued >= since:
+            yield backup.enqueued, backup.ended
+
+
+def _executions(sample: Sample, since: datetime) -> Iterable[Interval]:
+    """The jobs are deleted after the migration; their lines in the log tell first and last."""
+    lines = sample.site.logs.entries('resource.type="cloud_run_job"', since, 1000)
+    if lines:
+        yield min(line.timestamp for line in lines), max(line.timestamp for line in lines)
+
+
+def _starts(sample: Sample, since: datetime) -> Iterable[Interval]:
+    for revision in sample.site.run.list_revisions("api"):
+        ready = _ready_at(sample, revision)
+        if revision.created >= since and ready:
+            yield revision.created, ready
+
+
+def _ready_at(sample: Sample, revision: RevisionState) -> datetime | None:
+    from google.cloud import run_v2
+
+    client = sample.site.google.client(run_v2.RevisionsClient)
+    name = f"{sample.site.google.parent}/services/api/revisions/{revision.name}"
+    conditions = client.get_revision(name=name).conditions
+    return next((c.last_transition_time for c in conditions if c.type_ == "Ready"), None)
+
+
+def _length(intervals: Iterable[Interval]) -> float:
+    """Seconds covered by at least one interval."""
+    total, end = timedelta(), datetime.min.replace(tzinfo=UTC)
+    for start, stop in sorted(intervals):
+        total += max(timedelta(), stop - max(start, end))
+        end = max(end, stop)
+    return total.total_seconds()

@@ -1,0 +1,64 @@
+"""``make chaos``: every fault at every writing call of a flow, as a table. Exit status 1 when one case went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.cases import generate, sample
+from tests.chaos.deploy_scenario import DeployScenario
+from tests.chaos.harness import Harness, Outcome, run_all
+from tests.sample import Sample, run
+from tests.stack import running_stack
+
+CONSOLE = Console(width=150)
+
+
+def main() -> int:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="ck-chaos-") as folder, running_stack(Path(folder)) as stack:
+        estate = Sample(Path(folder) / "estate", "chaos-deploy", steps=((50, 20),)).write().seed()
+        run(estate.deploy())
+        harness = Harness(stack.control, DeployScenario(estate, stack.control))
+        cases = generate(harness.clean_run())
+        chosen = [case for case in cases if arguments.only in case.words]
+        chosen = sample(chosen, arguments.sample) if arguments.sample else chosen
+        CONSOLE.print(f"{len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run")
+        outcomes = run_all(harness, chosen, _tell)
+    CONSOLE.print(_table(outcomes))
+    bad = [outcome for outcome in outcomes if not outcome.ok]
+    CONSOLE.print(f"{len(outcomes) - len(bad)} of {len(outcomes)} cases ended well")
+    return 1 if bad else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("flow", nargs="?", default="deploy", choices=["deploy"])
+    parser.add_argument("--sample", type=int, default=0, help="at most so many cases, one for each kind of call")
+    parser.add_argument("--only", default="", help="only cases whose words hold this text")
+    return parser.parse_args()
+
+
+def _tell(outcome: Outcome) -> None:
+    mark = "ok " if outcome.ok else "BAD"
+    CONSOLE.print(
+        f"{mark} {outcome.case.words}: {outcome.verdict}, {outcome.runs} runs, {outcome.seconds:.0f} s "
+        f"{'' if outcome.met else 'NOT MET '}{'; '.join(outcome.wrong)}",
+        highlight=False,
+    )
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table("case", "met", "runs", "ended", "wrong", title="deploy under chaos")
+    for o in outcomes:
+        table.add_row(o.case.words, "yes" if o.met else "no", str(o.runs), o.verdict, "; ".join(o.wrong))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

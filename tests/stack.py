@@ -1,0 +1,104 @@
+"""The embedded stack for tests: PostgreSQL, local cloud and Prefect's server, started as ``caretaker up`` does.
+
+One stack serves a whole session; a project per test keeps the tests apart. It runs no worker: flows run in the test's
+own process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.environment import prefect_environment
+from deployments.stack.folder import Folder
+from deployments.stack.programs import cloud_endpoints
+from deployments.stack.status import read_status
+from embedded.ports import free_port
+from localcloud.control_client import Control
+
+CARETAKER = [sys.executable, "-m", "deployments.cli"]
+ROOT = Path(__file__).parent.parent
+QUIET = ("--no-deploy", "--no-sample", "--no-worker")
+
+
+class Stack:
+    """A running stack. ``grpc`` and ``storage`` are the local cloud's addresses."""
+
+    def __init__(self, state: Path) -> None:
+        self.folder = Folder(state)
+        endpoints = cloud_endpoints(self.folder)
+        assert endpoints is not None
+        self.grpc: str = endpoints["grpc"]
+        self.storage: str = endpoints["storage"]
+        self.sockets = Path(endpoints["sockets"])
+        self.control = Control(endpoints["control"])
+
+    @property
+    def state(self) -> Path:
+        return self.folder.root
+
+    @property
+    def ui(self) -> str:
+        return str(self.status()["urls"]["ui"])
+
+    def status(self) -> dict[str, Any]:
+        return read_status(self.folder)
+
+
+def caretaker(state: Path, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    """Run the command on a state folder; its output is text."""
+    command, *options = arguments
+    argv = [*CARETAKER, command, "--state", str(state), *options]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+
+
+def up(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Start a stack in the background, on a port of its own, and return when it is ready."""
+    return caretaker(state, "up", "--detach", f"--ui-port={free_port()}", *options)
+
+
+@contextmanager
+def running_stack(state: Path, *options: str) -> Iterator[Stack]:
+    """A stack for as long as the block runs; this process's Prefect and settings are pointed at it."""
+    before = dict(os.environ)
+    try:
+        started = up(state, *(options or QUIET))
+        assert started.returncode == 0, started.stdout + started.stderr
+        os.environ.update(prefect_environment(state))
+        _prefect_reads_the_environment()
+        yield Stack(state)
+    finally:
+        stopped = caretaker(state, "down")
+        os.environ.clear()
+        os.environ.update(before)
+        _prefect_reads_the_environment()
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack that the tests of a session share."""
+    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        with running_stack(folder) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefect_reads_the_environment() -> None:
+    """Prefect reads it once, when it is imported, and a test module may have imported it before."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
