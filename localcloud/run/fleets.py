@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -24,6 +25,10 @@ FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 30.0
 #: An instance that lived this long did not fail at start; the next one is started without a pause.
 SETTLED_SECONDS = 5.0
+#: Cloud Run sizes a service so that instances are busy to 60 % of their concurrency, over a minute
+#: (https://cloud.google.com/run/docs/about-instance-autoscaling). Here it is the peak of a shorter time.
+TARGET_UTILISATION = 0.6
+DEMAND_SECONDS = 10.0
 
 
 class NoInstance(Exception):
@@ -41,6 +46,26 @@ class Scale:
     pending_seconds: float = PENDING_SECONDS
 
 
+class Demand:
+    """The most requests that were there at once, over the last seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._since = seconds, time.monotonic()
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def note(self, now: float, requests: int) -> None:
+        """So many requests are there now."""
+        self._seen.append((now, requests))
+        while self._seen[0][0] < now - self._seconds:
+            self._seen.popleft()
+
+    def instances(self, now: float, concurrency: int) -> int | None:
+        """So many instances are enough for them; None as long as too little was seen to say."""
+        if now - self._since < self._seconds:
+            return None
+        return math.ceil(max(requests for _, requests in self._seen) / (concurrency * TARGET_UTILISATION))
+
+
 class Fleet:
     """All instances of one revision."""
 
@@ -51,6 +76,7 @@ class Fleet:
         self._starting: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._demand = Demand(min(DEMAND_SECONDS, scale.idle_seconds))
         self._failures, self._not_before = 0, 0.0
         self._failure: StartFailure | None = None
         self._closed = False
@@ -95,13 +121,21 @@ class Fleet:
                 raise self._failure
 
     def tend(self) -> None:
-        """Keep the floor up; stop what was idle for long enough."""
+        """Keep the floor up; stop what was idle for long enough, and one more than the requests need."""
         now = time.monotonic()
+        self._demand.note(now, sum(instance.in_flight for instance in self._ready) + len(self._waiting))
         while self.size < self.floor and now >= self._not_before and not self._closed:
             self._start()
         for instance in [i for i in self._ready if not i.in_flight and now - i.idle_since > self.scale.idle_seconds]:
             if self.size > self.floor:
                 self._retire(instance)
+        self._scale_in(now)
+
+    def _scale_in(self, now: float) -> None:
+        """Without this, a storm of a second would leave instances that share the load, never idle, for ever."""
+        enough = self._demand.instances(now, self.scale.concurrency)
+        if enough is not None and len(self._ready) > max(1, enough, self.floor):
+            self._retire(min(self._ready, key=lambda instance: instance.in_flight))
 
     async def close(self) -> None:
         """Stop every instance once its requests are answered."""

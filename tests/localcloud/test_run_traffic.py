@@ -155,6 +155,23 @@ def test_more_requests_at_once_bring_more_instances_up_to_the_maximum(runs: Runs
         assert httpx.get(service.uri, timeout=30).status_code == 429
 
 
+def test_instances_that_a_storm_brought_go_again_although_none_of_them_is_idle(runs: Runs) -> None:
+    hasty = {"localcloud/idle-seconds": "1"}
+    service = runs.create(template=runs.template("api-one", most=3, concurrency=4, annotations=hasty))
+    with ThreadPoolExecutor(12) as pool:
+        storm = [pool.submit(httpx.get, service.uri + "/env?seconds=1", timeout=30) for _ in range(12)]
+        brought = {answer.result().json()["PORT"] for answer in storm}
+    assert len(brought) == 3
+    with ThreadPoolExecutor(2) as pool:
+
+        def serving() -> set[str]:
+            both = [pool.submit(httpx.get, service.uri + "/env?seconds=0.1", timeout=30) for _ in range(2)]
+            return {answer.result().json()["PORT"] for answer in both}
+
+        assert len(serving()) == 2
+        eventually(lambda: len(serving()) == 1)
+
+
 def test_a_request_that_takes_too_long_is_cut_off(runs: Runs) -> None:
     service = runs.create(template=runs.template("api-one", timeout=1))
     assert httpx.get(service.uri + "/?seconds=3").status_code == 504
