@@ -164,9 +164,18 @@ def end(processes: Iterable[psutil.Process], grace: float) -> None:
 def families(records: Sequence[Record]) -> list[psutil.Process]:
     """The recorded processes and all their descendants; slow, for what an earlier parent left."""
     marks = {record.mark for record in records}
+    psutil.process_iter.cache_clear()  # it would give what it saw before for a number that was used again since
     found = [process for process in psutil.process_iter() if _mark(process) in marks]
     leaders = [process for record in records if (process := record.process()) is not None]
-    return found + [process for process in leaders if process not in found]
+    return list(dict.fromkeys([*found, *leaders, *(child for leader in leaders for child in _below(leader))]))
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    """The descendants by parentage: one that is just being started shows no environment, so no mark, for a moment."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _mark(process: psutil.Process) -> str:

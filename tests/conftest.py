@@ -110,6 +110,14 @@ class LocalCloud:
         return found if found["pid"] == self._process.pid else None
 
 
+#: Files that take long begin first: one that begins last would be waited for by all.
+LONGEST_FIRST = ("tests/chaos/", "tests/flows/", "tests/deployments/", "tests/localcloud/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST_FIRST) if part in str(item.path)), 9))
+
+
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
     """A folder with a short path, below which Unix sockets fit; every user may look through it, as PostgreSQL must."""

@@ -3,7 +3,8 @@
 Safety property: the promises of the estate hold for the whole release.
 - ``alpha``: a candidate with an acceptable error rate and the stable revision's latency is rolled back with a chance of
   at most alpha, all steps taken together. Each step is a test of its own and gets an equal part of alpha, of which the
-  error rate gets one half and the latency the other. A step that is done over by a later run adds its part once more.
+  error rate gets one half and the latency the other; without ``judge_latency`` the error rate gets all of it. A step
+  that is done over by a later run adds its part once more.
 - ``beta``: a candidate whose error rate is unacceptable, be it in one step only (under load, say), is released with a
   chance of at most beta. Each step gets the whole of beta, since it must pass the step in which it is bad.
 - Between the two rates, and when time runs out, the verdict may stay undecided: nothing is released on that.
@@ -27,7 +28,7 @@ class CanaryJudge:
     """Judges one canary step. Make a new one for each step."""
 
     def __init__(self, canary: Canary) -> None:
-        share = canary.alpha / len(canary.steps) / 2
+        share = canary.alpha / len(canary.steps) / (2 if canary.judge_latency else 1)
         self._canary = canary
         self._errors = Sprt(canary.acceptable_error_rate, canary.unacceptable_error_rate, share, canary.beta)
         self._stable = Sprt(canary.acceptable_error_rate, canary.unacceptable_error_rate, share, canary.beta)
@@ -88,9 +89,14 @@ class CanaryJudge:
     def verdict(self) -> Verdict:
         """Healthy when errors and latency are; unhealthy as soon as one is not."""
         errors = self._errors.verdict()
-        if errors == "unhealthy" or self._latency.said == "slow":
+        if errors == "unhealthy" or (self._canary.judge_latency and self._latency.said == "slow"):
             return "unhealthy"
-        return "healthy" if errors == "healthy" and (self._latency.said == "ok" or self._stable_fails) else "undecided"
+        latency_is_ok = not self._compares_latency or self._latency.said == "ok"
+        return "healthy" if errors == "healthy" and latency_is_ok else "undecided"
+
+    @property
+    def _compares_latency(self) -> bool:
+        return self._canary.judge_latency and not self._stable_fails
 
     @property
     def _stable_fails(self) -> bool:
@@ -99,9 +105,9 @@ class CanaryJudge:
 
     def fraction(self) -> float:
         """How near a verdict is, 0…1."""
-        towards_health = self._errors.fraction() if self._stable_fails else (
-            min(self._errors.fraction(), self._latency.fraction())
-        )
+        towards_health = self._errors.fraction()
+        if self._compares_latency:
+            towards_health = min(towards_health, self._latency.fraction())
         return self._errors.fraction() if self._errors.evidence > 0 else towards_health
 
     def reasons(self) -> tuple[str, ...]:
@@ -129,6 +135,8 @@ class CanaryJudge:
         )
 
     def _about_latency(self) -> str:
+        if not self._canary.judge_latency:
+            return "latency is not judged, as the estate says"
         if self._stable_fails:
             return "latency is not compared: the stable revision fails"
         said = {"ok": "latency is as allowed", "slow": "slower than allowed", "undecided": "latency is undecided"}

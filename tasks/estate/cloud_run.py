@@ -130,8 +130,8 @@ class Canary(Frozen):
     """When a new revision is good enough. ``analysis/canary.py`` says what the numbers promise.
 
     Rates are shares of requests: 0.005 is 0.5 %. ``requests_per_second`` is what we ask of both sides together: half of
-    it as pairs a second, or all of it of the candidate while errors are suspected. A service's own table overrides the
-    estate's key by key.
+    it as pairs a second, or all of it of the candidate while errors are suspected. Without ``judge_latency`` errors
+    alone decide, for a service whose latency says nothing. A service's own table overrides the estate's key by key.
     """
 
     acceptable_error_rate: float = Field(0.005, gt=0, lt=1)
@@ -139,6 +139,7 @@ class Canary(Frozen):
     alpha: float = Field(0.01, gt=0, le=0.2)
     beta: float = Field(0.05, gt=0, le=0.2)
     max_latency_ratio: float = Field(1.5, gt=1, le=100)
+    judge_latency: bool = True
     requests_per_second: float = Field(40, gt=0, le=1000)
     steps: tuple[CanaryStep, ...] = Field(
         (CanaryStep(percent=10, max_seconds=30), CanaryStep(percent=50, max_seconds=30)), min_length=1

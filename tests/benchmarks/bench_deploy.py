@@ -33,7 +33,7 @@ def bench() -> list[dict[str, Any]]:
     folder.chmod(0o755)
     try:
         with running_stack(folder / "state"):
-            sample = Sample(folder / "estate", "bench-deploy", steps=((50, 20),)).write().seed()
+            sample = Sample(folder / "estate", "bench-deploy", steps=((50, 20),), thorough=True).write().seed()
             run(sample.deploy())
             measured = sorted((_release(sample, number) for number in range(RELEASES)), key=lambda m: m.ratio)
             middle = measured[RELEASES // 2]

@@ -41,11 +41,19 @@ def migrated(new_sample: Callable[..., Sample]) -> Sample:
 
 @pytest.fixture
 def sample(released: Sample) -> Sample:
-    """The shared estate; steps and sources are as shipped at the start of each test."""
-    released.steps = Sample.steps
+    """The shared estate; steps, judge and sources are the same at the start of each test."""
+    released.steps, released.thorough = Sample.steps, Sample.thorough
     released.write_estate()
     released.variant().as_shipped()
     return released
+
+
+@pytest.fixture
+def judged(sample: Sample) -> Sample:
+    """The shared estate, whose canaries are judged as the shipped estate says: for tests of the canary."""
+    sample.thorough = True
+    sample.write_estate()
+    return sample
 
 
 def deployed(sample: Sample) -> Sample:

@@ -21,19 +21,19 @@ def test_a_first_release_builds_migrates_probes_and_syncs(sample: Sample) -> Non
     assert sample.jobs() == []
 
 
-def test_a_new_version_goes_through_two_canary_steps_and_no_request_fails(sample: Sample) -> None:
-    sample.steps = ((10, 30), (50, 30))
-    sample.write_estate()
-    sample.variant().with_version("canary-good")
-    before = sample.serving()
-    with Load(sample.state().uri) as load:
-        result = deploy(sample)
+def test_a_new_version_goes_through_two_canary_steps_and_no_request_fails(judged: Sample) -> None:
+    judged.steps = ((10, 30), (50, 30))
+    judged.write_estate()
+    judged.variant().with_version("canary-good")
+    before = judged.serving()
+    with Load(judged.state().uri) as load:
+        result = deploy(judged)
     assert result.verdict == "released", result.why
-    assert sample.serving() != before
+    assert judged.serving() != before
     assert [step.verdict for step in result.services[0].canary] == ["healthy", "healthy"]
     assert load.failures == []
     assert load.by_revision()[before] > 0
-    assert load.by_revision()[sample.serving()] > 0
+    assert load.by_revision()[judged.serving()] > 0
 
 
 def test_the_same_release_again_changes_nothing(sample: Sample, stack: Stack) -> None:
@@ -67,14 +67,14 @@ def test_a_dead_candidate_never_gets_traffic(sample: Sample, fault: str) -> None
     assert set(load.by_revision()) == {before}
 
 
-def test_a_canary_with_errors_is_rolled_back_within_ten_seconds(sample: Sample) -> None:
-    sample.variant().with_version("errors").errors(0.05)
-    before = sample.serving()
-    with Load(sample.state().uri) as load:
-        result = deploy(sample)
+def test_a_canary_with_errors_is_rolled_back_within_ten_seconds(judged: Sample) -> None:
+    judged.variant().with_version("errors").errors(0.05)
+    before = judged.serving()
+    with Load(judged.state().uri) as load:
+        result = deploy(judged)
         back = time.monotonic()
     assert result.verdict == "rolled_back", result.why
-    assert sample.serving() == before
+    assert judged.serving() == before
     assert load.failures_of(before) == []
     first = load.first_failure()
     if first is not None:
@@ -82,21 +82,21 @@ def test_a_canary_with_errors_is_rolled_back_within_ten_seconds(sample: Sample) 
         assert back - first < 10
 
 
-def test_a_release_that_was_rolled_back_is_refused_for_a_day_unless_forced(sample: Sample) -> None:
-    sample.variant().with_version("errors-twice").errors(0.2)
-    assert deploy(sample).verdict == "rolled_back"
-    again = deploy(sample)
+def test_a_release_that_was_rolled_back_is_refused_for_a_day_unless_forced(judged: Sample) -> None:
+    judged.variant().with_version("errors-twice").errors(0.2)
+    assert deploy(judged).verdict == "rolled_back"
+    again = deploy(judged)
     assert again.verdict == "refused"
     assert "force=true" in again.why
-    assert deploy(sample, force=True).verdict == "rolled_back"
+    assert deploy(judged, force=True).verdict == "rolled_back"
 
 
-def test_a_slow_canary_is_rolled_back(sample: Sample) -> None:
-    sample.variant().with_version("slow").slow(1000)
-    before = sample.serving()
-    with Load(sample.state().uri) as load:
-        result = deploy(sample)
+def test_a_slow_canary_is_rolled_back(judged: Sample) -> None:
+    judged.variant().with_version("slow").slow(1000)
+    before = judged.serving()
+    with Load(judged.state().uri) as load:
+        result = deploy(judged)
     assert result.verdict == "rolled_back", result.why
     assert "slower" in result.why
-    assert sample.serving() == before
+    assert judged.serving() == before
     assert load.failures == []

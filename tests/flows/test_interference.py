@@ -20,34 +20,34 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.mark.parametrize("pause", [0, 1])
-def test_a_person_who_takes_the_canarys_traffic_away_is_not_overruled(sample: Sample, pause: float) -> None:
-    sample.variant().with_version(f"unwanted-{pause}")
-    before = sample.serving()
+def test_a_person_who_takes_the_canarys_traffic_away_is_not_overruled(judged: Sample, pause: float) -> None:
+    judged.variant().with_version(f"unwanted-{pause}")
+    before = judged.serving()
     seen: list[int] = []
 
     def take_away() -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            state = sample.state()
+            state = judged.state()
             if len([line for line in state.traffic_statuses if line.percent]) == 2:
                 lines = tuple(
                     Traffic(revision=line.revision, percent=100 if line.revision == before else 0, tag=line.tag)
                     for line in state.traffic
                 )
                 time.sleep(pause)
-                sample.site.run.update_service(sample.state(), traffic=lines)
+                judged.site.run.update_service(judged.state(), traffic=lines)
                 seen.append(100)
                 return
             time.sleep(0.05)
 
     person = threading.Thread(target=take_away)
     person.start()
-    result = deploy(sample)
+    result = deploy(judged)
     person.join()
     assert seen, "the canary never had traffic"
     assert result.verdict == "failed", result.why
     assert "somebody else" in result.why
-    assert sample.serving() == before
+    assert judged.serving() == before
 
 
 def test_a_serving_revision_that_was_broken_before_does_not_undo_the_migration_of_what_mends_it(
@@ -138,13 +138,13 @@ def _disabled_target_is_refused(sample: Sample, stack: Stack, good: str) -> None
         secrets.enable(pinned.secret, int(pinned.version))
 
 
-def test_a_canary_that_was_rolled_back_is_no_target_for_a_day(sample: Sample) -> None:
-    sample.variant().with_version("bad-target").errors(0.3)
-    result = deploy(sample)
+def test_a_canary_that_was_rolled_back_is_no_target_for_a_day(judged: Sample) -> None:
+    judged.variant().with_version("bad-target").errors(0.3)
+    result = deploy(judged)
     assert result.verdict == "rolled_back", result.why
     assert [step.verdict for step in result.services[0].canary] == ["unhealthy"]
-    bad = next(r.name for r in sample.site.run.list_revisions("api") if r.ready)
-    refused = roll_back(sample, revision=bad, services=("api",))
+    bad = next(r.name for r in judged.site.run.list_revisions("api") if r.ready)
+    refused = roll_back(judged, revision=bad, services=("api",))
     assert "rolled back at" in str(refused)
 
 

@@ -92,6 +92,18 @@ def test_a_slow_candidate_is_unhealthy_though_every_answer_is_right() -> None:
     assert "slower than allowed: median 203 ms against the stable revision's 33 ms" in judge.reasons()[1]
 
 
+def test_where_latency_is_not_judged_errors_alone_decide() -> None:
+    canary = CANARY.model_copy(update={"judge_latency": False})
+    slow, failing = CanaryJudge(canary), CanaryJudge(canary)
+    for _ in range(200):
+        slow.observe_pair(1.0, 0.01)
+        slow.observe_request(True)
+        failing.observe_request(False)
+    assert (slow.verdict(), failing.verdict()) == ("healthy", "unhealthy")
+    assert slow.fraction() == 1.0
+    assert slow.reasons()[-1] == "latency is not judged, as the estate says"
+
+
 def test_without_pairs_there_are_no_latencies() -> None:
     judge = CanaryJudge(CANARY)
     judge.observe(True, False)
