@@ -28,7 +28,7 @@ class RollBack(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
-    services: tuple[str, ...] = Field((), description="Services to put back; none named: all of the estate")
+    services: tuple[str, ...] = Field((), description="Services to put back; none named: those of the last release")
     revision: str = Field("", description="The revision to serve; empty: the last verified one. Needs one service")
     reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
     dry_run: bool = Field(False, description="Show what would be done and change nothing")
@@ -48,7 +48,7 @@ async def roll_back(request: RollBack) -> Any:
     async with services_locked(site, tuple(service.name for service in services)):
         if not request.dry_run:
             await settle(site, services)
-        plans = await plan_rollbacks(site, services, request.revision, request.force)
+        plans = await plan_rollbacks(site, services, request.revision, request.force, bool(request.services))
         if request.dry_run:
             return conclude(planned_rollbacks(plans), began)
         verdict = timed(await roll_back_all(site, plans, request.approve_data_loss), began)

@@ -82,6 +82,12 @@ async def verified_revisions(site: Site, service: str) -> tuple[str, ...]:
     return history.verified(await asyncio.to_thread(_changes, site, service))
 
 
+@task(**READ)
+async def changes_of(site: Site, service: str) -> list[Change]:
+    """The newest changes of a service, the newest first."""
+    return await asyncio.to_thread(_changes, site, service)
+
+
 def _changes(site: Site, service: str) -> list[Change]:
     """The newest changes of a service, the newest first. Estates share a ledger: another project's are left out."""
     project = site.estate.google.project

@@ -17,10 +17,10 @@ from tasks.database import Direction, create_migration_job, delete_job, lost_by_
 from tasks.errors import BadInput, Missing, OpsError, PermanentError, Refused
 from tasks.estate import Service
 from tasks.ground import prove_service
-from tasks.models import Finding, RevisionState, SourceTree
+from tasks.models import Change, Finding, RevisionState, SourceTree
 from tasks.parallel import all_of, to_the_end
 from tasks.probing import require_probes
-from tasks.record import record_change, rolled_back_lately, run_name, verified_revisions
+from tasks.record import changes_of, record_change, rolled_back_lately, run_name
 from tasks.release_models import (
     MigrationPlan,
     ReleaseVerdict,
@@ -70,23 +70,48 @@ class Rollback:
 
 
 async def plan_rollbacks(
-    site: Site, services: tuple[Service, ...], revision: str, force: bool = False
+    site: Site, services: tuple[Service, ...], revision: str, force: bool = False, named: bool = True
 ) -> tuple[Rollback, ...]:
-    """Find what each service goes back to. Reads only.
+    """Find what each service goes back to; where none was ``named``, of those that the last release changed.
 
-    Raises BadInput or Missing where there is nothing, and Refused for a revision that could not start, or that its own
-    canary rolled back within the last 24 hours, unless forced.
+    Reads only. Raises BadInput or Missing where there is nothing, and Refused for a revision that could not start, or
+    that its own canary rolled back within the last 24 hours, unless forced.
     """
     if revision and len(services) != 1:
         raise BadInput(f"rolling back to {revision} failed: {len(services)} services are meant; name one service")
-    return await all_of(*(_plan(site, service, revision, force) for service in services))
+    found = await all_of(*(_find(site, service) for service in services))
+    meant = found if named else _of_last_release(found)
+    return await all_of(*(_plan(site, one, revision, force) for one in meant))
 
 
-async def _plan(site: Site, service: Service, revision: str, force: bool) -> Rollback:
-    ground = await prove_service(site, service)
+@dataclass(frozen=True)
+class _Found:
+    """A service as it stands, and what the ledger knows of it."""
+
+    service: Service
+    ground: ServiceGround
+    changes: tuple[Change, ...]
+
+
+async def _find(site: Site, service: Service) -> _Found:
+    return _Found(service, await prove_service(site, service), tuple(await changes_of(site, service.name)))
+
+
+def _of_last_release(found: tuple[_Found, ...]) -> tuple[_Found, ...]:
+    serving = {one.service.name: one.ground.stable for one in found if one.ground.stable}
+    meant = history.of_last_release({one.service.name: one.changes for one in found}, serving)
+    if not meant:
+        raise Missing(
+            "rolling back failed: the ledger knows of no release; name service and revision: services=… revision=…"
+        )
+    return tuple(one for one in found if one.service.name in meant)
+
+
+async def _plan(site: Site, found: _Found, revision: str, force: bool) -> Rollback:
+    service, ground = found.service, found.ground
     if not ground.stable:
         raise Missing(f"rolling back {service.name} failed: it has no stable revision; deploy it first")
-    standing = await verified_revisions(site, service.name)
+    standing = history.verified(found.changes)
     name = revision or history.earlier(standing, ground.stable)
     if not name:
         raise Missing(

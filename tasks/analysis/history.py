@@ -6,7 +6,7 @@ because the first run was killed before it wrote itself down, does not go forwar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tasks.models import Change
 
@@ -40,3 +40,25 @@ def earlier(standing: Sequence[str], serving: str) -> str | None:
     if place:
         return serving
     return standing[1] if len(standing) > 1 else None
+
+
+def of_last_release(changes: Mapping[str, Sequence[Change]], serving: Mapping[str, str]) -> frozenset[str]:
+    """The services that the newest release changed: what "roll it back" means where no service is named.
+
+    ``changes`` are each service's, the newest first; ``serving`` the revision that has its traffic. A service that was
+    not part of the newest release stays: the revision before its own belongs to an older release still. Revisions that
+    the ledger does not know came after all that it knows. Empty where it knows of no release.
+    """
+    standing = {name: verified(changes[name]) for name in serving}
+    unknown = frozenset(name for name, revision in serving.items() if standing[name] and revision not in standing[name])
+    if unknown:
+        return unknown
+    releases = {name: _release(changes[name], standing[name][0]) for name in serving if standing[name]}
+    newest = max((found for found in releases.values() if found), key=lambda found: found.at, default=None)
+    return frozenset(name for name, found in releases.items() if newest and found and found.run == newest.run)
+
+
+def _release(changes: Sequence[Change], revision: str) -> Change | None:
+    """The newest deploy that saw a revision verified."""
+    found = (item for item in changes if item.kind == "deploy" and item.after.get("verified"))
+    return next((item for item in found if item.after.get("revision") == revision), None)

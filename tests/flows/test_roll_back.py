@@ -38,6 +38,16 @@ def test_the_last_verified_revision_serves_again_and_no_request_fails(sample: Sa
     assert load.failures == []
 
 
+def test_without_a_name_the_services_of_the_last_release_go_back_and_the_others_stay(new_sample: Any) -> None:
+    sample = deployed(new_sample("pair-back", services=("api", "frontend")))
+    first = {name: sample.serving(name) for name in sample.services}
+    sample.variant("api").with_version("alone")
+    assert deploy(sample).verdict == "released"
+    result = roll_back(sample, reason="api alone")
+    assert [(one.service, one.verdict) for one in result.services] == [("api", "released")], result
+    assert {name: sample.serving(name) for name in sample.services} == first
+
+
 def test_a_schema_that_moved_past_the_revision_is_refused_until_the_loss_is_approved(new_sample: Any) -> None:
     sample = deployed(new_sample("moved"))
     before, schema = sample.serving(), sample.schema()
