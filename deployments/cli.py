@@ -108,8 +108,11 @@ def run(
 ) -> None:
     """Run a flow here, with a live view of its steps; exit status 0 only when it completed."""
     from deployments.environment import prefect_environment
+    from deployments.stack.programs import prefect_api
 
-    os.environ.update(prefect_environment(_folder(state).root))
+    folder = _folder(state)
+    prefect_api(folder)  # Prefect itself says it with a traceback, or meets another stack's server on the usual port
+    os.environ.update(prefect_environment(folder.root))
     from deployments.run import print_ended, run_flow
 
     raise typer.Exit(print_ended(run_flow(flow, param or [], dry_run=dry_run, as_json=as_json), as_json=as_json))

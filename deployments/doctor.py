@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deployments.permissions import missing_roles
 from deployments.stack.folder import Folder
-from deployments.stack.programs import answers
+from deployments.stack.programs import answers, prefect_api
 from deployments.stack.up import estate_of
 from tasks.clients.builds import Builds
 from tasks.clients.cloud_run import CloudRun
@@ -73,7 +73,7 @@ def cloud_checks(estate: Estate, machine: Settings) -> Iterator[Check]:
 
 def stack_checks(folder: Folder, machine: Settings) -> Iterator[Check]:
     """Prefect's API and the ledger."""
-    yield "Prefect's API", lambda: _prefect(folder)
+    yield "Prefect's API", lambda: prefect_api(folder)
     yield "ledger", lambda: _ledger(machine)
 
 
@@ -153,14 +153,6 @@ def _instance(google: Google, name: str) -> str:
             f"--project={google.project}"
         )
     return f"{instance.state}, {instance.database_version}, backups on"
-
-
-def _prefect(folder: Folder) -> str:
-    port = folder.read().get("ports", {}).get("prefect")
-    url = f"http://127.0.0.1:{port}/api"
-    if not port or not answers(f"{url}/health"):
-        raise Missing(f"reaching Prefect's API of {folder.root} failed: no answer; run 'caretaker up', or pass --state")
-    return url
 
 
 def _ledger(machine: Settings) -> str:

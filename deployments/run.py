@@ -29,6 +29,9 @@ FLOWS: dict[str, tuple[str, str, str]] = {
     "roll-back": ("flows.roll_back", "roll_back", "RollBack"),
 }
 
+#: How long the end of a run waits for its events to be sent.
+EVENTS_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -86,12 +89,20 @@ def run_flow(name: str, pairs: Sequence[str], *, dry_run: bool, as_json: bool) -
         view.enter_context(_quiet_console())
         view.enter_context(live_view(name, plain=as_json or not sys.stderr.isatty()))
         state = asyncio.run(_run(flow, request))
+        _send_events()
     return asyncio.run(_ended(name, state))
 
 
 async def _run(flow: Flow[Any, Any], request: BaseModel) -> Any:
     run: Any = flow
     return await run(request, return_state=True)
+
+
+def _send_events() -> None:
+    """Send the events that wait while Prefect's console is quiet: at exit it speaks of them after our last line."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=EVENTS_SECONDS)
 
 
 async def _ended(name: str, state: Any) -> Ended:

@@ -13,6 +13,7 @@ from deployments.environment import POOL, child_environment, server_environment
 from deployments.stack.children import Program
 from deployments.stack.database import PREFECT, database_url
 from deployments.stack.folder import Folder
+from tasks.errors import Missing
 
 #: The checkout: flows are registered and run from here.
 HOME = Path(__file__).resolve().parents[2]
@@ -73,6 +74,15 @@ def answers(url: str) -> bool:
             return bool(200 <= answer.status < 300)
     except (OSError, ValueError):
         return False
+
+
+def prefect_api(folder: Folder) -> str:
+    """The address of a stack's Prefect API. Raises Missing where it does not answer."""
+    port = folder.read().get("ports", {}).get("prefect")
+    url = f"http://127.0.0.1:{port}/api"
+    if not port or not answers(f"{url}/health"):
+        raise Missing(f"reaching Prefect's API of {folder.root} failed: no answer; run 'caretaker up', or pass --state")
+    return url
 
 
 def cloud_endpoints(folder: Folder) -> dict[str, Any] | None:

@@ -57,6 +57,14 @@ def test_an_estate_with_an_unknown_key_is_one_line_and_nothing_is_started(tmp_pa
     assert not (tmp_path / "s").exists()
 
 
+def test_a_flow_without_a_stack_is_one_line_and_meets_no_other_stacks_server(tmp_path: Path) -> None:
+    refused = caretaker(tmp_path / "s", "run", "deploy", "--dry-run")
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert "caretaker up" in refused.stderr
+    assert not (tmp_path / "s").exists()
+
+
 def test_prefects_environment_is_the_stacks_and_not_the_persons(tmp_path: Path) -> None:
     printed = caretaker(tmp_path, "env").stdout
     variables = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
