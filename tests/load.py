@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import httpx
 
+#: A busy machine may ask for less than was meant, but not for less than this share of it.
+LEAST_SHARE = 0.6
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -40,9 +43,18 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
+        seconds = time.monotonic() - self.began
         self._thread.join(self._timeout + 10)
+        if kind is None:
+            self._prove(seconds)
+
+    def _prove(self, seconds: float) -> None:
+        """Fail where too little was asked, or an answer is still awaited: "no failure" would mean nothing."""
+        assert not self._thread.is_alive(), "the load did not end"
+        rate = len(self.answers) / seconds
+        assert rate >= self._rate * LEAST_SHARE, f"{rate:.0f} requests a second were made, {self._rate:.0f} were meant"
 
     @property
     def failures(self) -> list[Answer]:
@@ -72,7 +84,7 @@ class Load:
                 next_at = max(next_at + 1 / self._rate, time.monotonic() - 0.5)
                 await asyncio.sleep(max(0.0, next_at - time.monotonic()))
             if pending:
-                await asyncio.wait(pending, timeout=self._timeout)
+                await asyncio.wait(pending)  # each ends by its own timeout, as a failure
 
     async def _ask(self, client: httpx.AsyncClient) -> None:
         began = time.monotonic()
