@@ -99,7 +99,7 @@ class CanaryWatch:
             ended = await asyncio.gather(reader, return_exceptions=True)
         if isinstance(ended[0], Exception):
             raise ended[0]
-        if self._unread:
+        if self._unread and self._judge.verdict() == "healthy":  # a bad one does not wait for a read that may hang
             await self._read_once()
         return self._result(time.monotonic() - began)
 

@@ -114,6 +114,31 @@ async def test_a_candidate_that_fails_is_unhealthy_and_is_asked_more_than_the_st
     assert candidate.answers > stable.answers
 
 
+class StuckLogs:
+    """A request log that fails once, and hangs ever after."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def requests(self, *_: object) -> list[Any]:
+        self.reads += 1
+        if self.reads > 1:
+            time.sleep(3)
+        raise TransientError("reading the request log failed: 503")
+
+
+async def test_a_bad_candidate_is_told_at_once_though_the_request_log_hangs(
+    revisions: tuple[Revision, Revision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.probing.LOG_INTERVAL_SECONDS", 0.001)
+    candidate, _ = revisions
+    candidate.error_rate = 0.3
+    began, logs = time.monotonic(), StuckLogs()
+    step = await watched(*revisions, logs=logs)
+    assert (step.verdict, logs.reads >= 1) == ("unhealthy", True)
+    assert time.monotonic() - began < 2.5
+
+
 async def test_a_canary_whose_request_log_cannot_be_read_is_not_called_healthy(
     revisions: tuple[Revision, Revision], monkeypatch: pytest.MonkeyPatch
 ) -> None:
