@@ -44,7 +44,7 @@ async def upload_archive(site: Site, service: Service, source: SourceTree) -> st
     """
     name = archive_object(service.name, source.digest)
     if not await asyncio.to_thread(site.bucket.exists, name):
-        data = await asyncio.to_thread(archive, Path(source.path))
+        data = await asyncio.to_thread(archive, Path(source.path), source.digest)
         await asyncio.to_thread(site.bucket.put_if_absent, name, data, "application/gzip")
     return name
 

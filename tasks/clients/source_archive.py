@@ -18,7 +18,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from tasks.clients.source_git import commit_of
-from tasks.errors import BadInput
+from tasks.errors import BadInput, Conflict
 from tasks.models import SourceTree
 
 NEVER_PACKED = (".git/", ".hg/", ".venv/", "venv/", "__pycache__/", "*.pyc", "node_modules/", ".gcloudignore", ".env")
@@ -42,23 +42,33 @@ def read_tree(folder: Path, service: str, build: str) -> SourceTree:
     digest, files, size = hashlib.sha256(), 0, 0
     for path in _packed(folder):
         data = path.read_bytes()
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"{name}\0{_mode(path):o}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+        digest.update(_line(folder, path, data))
         files, size = files + 1, size + len(data)
     return SourceTree(
         path=str(folder), digest=digest.hexdigest(), commit=commit_of(folder), files=files, size_bytes=size
     )
 
 
-def archive(folder: Path) -> bytes:
-    """The folder as ``.tar.gz``: the same content gives the same bytes."""
-    buffer = io.BytesIO()
+def _line(folder: Path, path: Path, data: bytes) -> bytes:
+    name = path.relative_to(folder).as_posix()
+    return f"{name}\0{_mode(path):o}\0{hashlib.sha256(data).hexdigest()}\n".encode()
+
+
+def archive(folder: Path, digest: str) -> bytes:
+    """The folder as ``.tar.gz``: the same content gives the same bytes.
+
+    Raises Conflict where what was packed is not what has this digest: somebody changed the source since it was read.
+    """
+    packed_digest, buffer = hashlib.sha256(), io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for path in _packed(folder):
             data = path.read_bytes()
             member = tarfile.TarInfo(path.relative_to(folder).as_posix())
             member.size, member.mode = len(data), _mode(path)
             tar.addfile(member, io.BytesIO(data))
+            packed_digest.update(_line(folder, path, data))
+    if packed_digest.hexdigest() != digest:
+        raise Conflict(f"packing {folder} failed: it was changed since the plan was made; run the flow again")
     return buffer.getvalue()
 
 
