@@ -43,7 +43,8 @@ class SecretManager:
 
     def version(self, secret: str, version: str) -> SecretVersion:
         """Read a version, in whatever state. Raises Missing."""
-        way_out = f"add one: gcloud secrets versions add {secret} --data-file=- --project={self._google.project}"
+        where = f"{secret} --data-file=- --project={self._google.project}"
+        way_out = f"add one: gcloud secrets versions add {where}, or a new secret: gcloud secrets create {where}"
         with self._google.doing(f"reading secret {secret} version {version}", VIEWER, way_out):
             return _read(self._client.get_secret_version(request={"name": self._name(secret, version)}, **UNRETRIED))
 

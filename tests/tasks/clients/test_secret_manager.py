@@ -37,7 +37,7 @@ def test_versions_come_newest_first_in_every_state(secrets):
 
 
 def test_a_secret_that_does_not_exist_is_missing_with_the_way_out(google):
-    with pytest.raises(Missing, match=r"secret nothing version latest failed: NOT_FOUND .*versions add nothing"):
+    with pytest.raises(Missing, match=r"secret nothing version latest failed: NOT_FOUND .*secrets create nothing "):
         SecretManager(google).resolve("nothing")
 
 
