@@ -5,11 +5,11 @@ Safety property: git never asks at a terminal, never runs a remote helper, and i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tasks.errors import BadInput, TransientError
@@ -37,13 +37,24 @@ def checkout(source: str, ref: str, default: Path, scratch: Path) -> Path:
 
 
 def _clone(url: str, ref: str, scratch: Path) -> Path:
-    target = scratch / hashlib.sha256(f"{url}@{ref}".encode()).hexdigest()[:16]
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    """Check out into a folder of this run alone: another run may be reading its own of the same ref at this moment."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    _forget_those_of_the_dead(scratch)
+    target = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch))
     _git(target, url, ref, "init", "--quiet")
     _git(target, url, ref, "fetch", "--quiet", "--depth", "1", "--end-of-options", url, ref)
     _git(target, url, ref, "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD")
     return target
+
+
+def _forget_those_of_the_dead(scratch: Path) -> None:
+    for folder in scratch.glob("[0-9]*-*"):
+        try:
+            os.kill(int(folder.name.partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue  # it lives, as somebody else
 
 
 def commit_of(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments.run import Ended, run_flow
-from tasks.models import Traffic
+from tasks.models import SecretPin, Traffic
 from tests.flows.steps import URL, calls, newest
 from tests.sample import Sample
 from tests.stack import Stack
@@ -141,10 +141,19 @@ def test_a_build_without_disk_space_fails_and_the_old_revision_serves(sample: Sa
     assert sample.serving() == before
 
 
-def test_the_line_never_holds_a_secret(sample: Sample) -> None:
+def test_no_log_of_the_stack_nor_of_the_cloud_holds_a_secret(sample: Sample) -> None:
+    state, values = sample.site.settings.state, secret_values(sample)
+    logs = [*(state / "logs").glob("*.log"), *(state / "cloud").glob("logs.db*"), *(state / "cloud").glob("calls.db*")]
+    assert {path.name for path in logs} >= {"local-cloud.log", "logs.db", "calls.db"}
+    assert sum(path.stat().st_size for path in logs) > 100_000, "nothing was looked at"
+    for path in logs:
+        assert [value for value in values if value in path.read_bytes()] == [], path
+
+
+def secret_values(sample: Sample) -> list[bytes]:
+    """The password inside the connection string, and the sync token."""
     url = sample.site.secrets.access(URL).get_secret_value()
     password = re.search(r":([^:@/]+)@", url.split("//", 1)[1])
     assert password
-    log = sample.site.settings.state / "logs"
-    for path in log.glob("*.log"):
-        assert password.group(1) not in path.read_text(errors="replace"), path
+    token = sample.site.secrets.access(SecretPin(secret="sync-token", version="latest")).get_secret_value()
+    return [password.group(1).encode(), token.encode()]
