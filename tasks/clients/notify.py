@@ -5,6 +5,8 @@ Safety property: the URL is a secret, and it is in no message.
 
 from __future__ import annotations
 
+import logging
+
 from pydantic import SecretStr
 
 from tasks.errors import BadInput, TransientError
@@ -17,6 +19,7 @@ def send(url: SecretStr, title: str, body: str) -> bool:
     """
     import apprise
 
+    logging.getLogger("apprise").disabled = True  # it quotes a URL that it does not understand, token and all
     target = apprise.Apprise()
     if not target.add(url.get_secret_value().strip()):
         raise BadInput(

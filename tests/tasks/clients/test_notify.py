@@ -62,3 +62,12 @@ def test_a_url_that_apprise_does_not_know_is_bad_input_and_is_not_told():
     with pytest.raises(BadInput, match="not a URL that Apprise knows") as caught:
         send(SecretStr("nowhere:t0ken"), "t", "b")
     assert "t0ken" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["slack://not-a-token-4711", "tgram://not-a-token-4711:x/y", "nosuch://u@h/token-4711"])
+def test_a_url_that_is_not_understood_is_in_no_log(
+    url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        send(SecretStr(url), "title", "body")
+    assert "4711" not in str(refused.value) + caplog.text + "".join(capfd.readouterr())
