@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
-from tasks.record import announce, publish_report
+from tasks.record import publish_report, tell
 from tasks.releases import (
     Approvals,
     apply,
@@ -82,6 +82,6 @@ async def deploy(request: Deploy) -> Any:
         outcomes = await put_back_together(site, plan, outcomes, request.together)
         verdict = timed(summary(plan, outcomes, shown), began)
         await record(site, plan, verdict, request.reason)
-    await publish_report("deploy", verdict_report(verdict, site.estate.name), f"Deploy: {verdict.verdict}")
-    told = await announce(site, f"deploy {site.estate.name}: {verdict.verdict}", verdict.why or request.reason)
+    title = f"deploy {site.estate.name}: {verdict.verdict}"
+    told = await tell(site, "deploy", verdict_report(verdict, site.estate.name), title, verdict.why or request.reason)
     return conclude(verdict, began, told)

@@ -15,7 +15,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.locks import services_locked
-from tasks.record import announce, publish_report
+from tasks.record import tell
 from tasks.releases import chosen, conclude, settle, timed
 from tasks.reports import verdict_report
 from tasks.rollbacks import plan_rollbacks, planned_rollbacks, record_rollbacks, roll_back_all
@@ -53,6 +53,7 @@ async def roll_back(request: RollBack) -> Any:
             return conclude(planned_rollbacks(plans), began)
         verdict = timed(await roll_back_all(site, plans, request.approve_data_loss), began)
         await record_rollbacks(site, plans, verdict, request.reason)
-    await publish_report("roll-back", verdict_report(verdict, site.estate.name), f"Roll back: {verdict.verdict}")
-    told = await announce(site, f"roll back {site.estate.name}: {verdict.verdict}", verdict.why or request.reason)
+    title = f"roll back {site.estate.name}: {verdict.verdict}"
+    report = verdict_report(verdict, site.estate.name)
+    told = await tell(site, "roll-back", report, title, verdict.why or request.reason)
     return conclude(verdict, began, told)

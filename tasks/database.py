@@ -92,11 +92,12 @@ def _back_up(site: Site, plan: ServicePlan) -> Backup:
     assert plan.migration is not None
     instance = site.estate.database(plan.migration.database).instance
     label = _label(plan)
-    found = _matching_backup(site, instance, label)
+    fresh = datetime.now(UTC) - BACKUP_IS_FRESH
+    found = _matching_backup(site, instance, label, fresh)
     if found is None:
         operation = site.sql.start_backup(instance, label)
         site.sql.wait_operation(operation, BACKUP_DEADLINE, lambda status: progress.report("backup", instance, status))
-        found = _matching_backup(site, instance, label)
+        found = _matching_backup(site, instance, label, fresh)
     if found is None:
         raise PermanentError(
             f"backing up {instance} failed: the backup is not listed; look at the instance's operations"
@@ -106,10 +107,11 @@ def _back_up(site: Site, plan: ServicePlan) -> Backup:
 
 @task(**READ)
 async def is_backed_up(site: Site, plan: ServicePlan) -> bool:
-    """Whether a backup of this very release was begun within the last hour: a run of it was about to migrate."""
+    """Whether a backup of this very release was ever begun: a run of it was about to migrate."""
     assert plan.migration is not None
     instance = site.estate.database(plan.migration.database).instance
-    return await asyncio.to_thread(_matching_backup, site, instance, _label(plan)) is not None
+    ever = datetime.min.replace(tzinfo=UTC)
+    return await asyncio.to_thread(_matching_backup, site, instance, _label(plan), ever) is not None
 
 
 def _label(plan: ServicePlan) -> str:
@@ -126,14 +128,13 @@ def _good_backup(site: Site, instance: str, backup: Backup) -> Backup:
     return done
 
 
-def _matching_backup(site: Site, instance: str, label: str) -> Backup | None:
-    """The newest backup with this description that is under way, or that ended well within the last hour."""
-    oldest = datetime.now(UTC) - BACKUP_IS_FRESH
+def _matching_backup(site: Site, instance: str, label: str, since: datetime) -> Backup | None:
+    """The newest backup with this description that is under way, or that ended well since then."""
     for backup in site.sql.backups(instance, 20):
         if backup.description != label:
             continue
         if backup.status in ("ENQUEUED", "RUNNING") or (
-            backup.status == "SUCCESSFUL" and backup.ended and backup.ended > oldest
+            backup.status == "SUCCESSFUL" and backup.ended and backup.ended > since
         ):
             return backup
     return None

@@ -7,16 +7,18 @@ append-only. A notification that cannot be sent is said in the result and never 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
 
 from tasks.analysis import history
 from tasks.clients.notify import send
-from tasks.errors import OpsError
+from tasks.errors import OpsError, TransientError
 from tasks.models import Change, Finding, SecretPin
 from tasks.policies import READ, WRITE
 from tasks.site import Site
@@ -98,7 +100,12 @@ def _changes(site: Site, service: str) -> list[Change]:
 @task(**WRITE)
 async def publish_report(key: str, markdown: str, title: str) -> None:
     """Show a report in the UI. Safe to repeat: a report of the same key is a newer version of it."""
-    await acreate_markdown_artifact(key=key, markdown=markdown, description=title)
+    try:
+        await acreate_markdown_artifact(key=key, markdown=markdown, description=title)
+    except httpx.HTTPError as error:
+        raise TransientError(
+            f"showing report {key} in the UI failed: {type(error).__name__} {error}; the result tells the same"
+        ) from error
 
 
 @task(**WRITE)
@@ -113,10 +120,19 @@ async def notify(site: Site, title: str, body: str) -> None:
         await asyncio.to_thread(send, url, title, body)
 
 
+async def tell(site: Site, key: str, report: str, title: str, body: str) -> tuple[Finding, ...]:
+    """Show the report and notify; what could not be told becomes a finding, since what it tells of is done."""
+    return (*await _tried("report", publish_report(key, report, title)), *await announce(site, title, body))
+
+
 async def announce(site: Site, title: str, body: str) -> tuple[Finding, ...]:
     """Notify; a notification that could not be sent becomes a finding, since what it tells of is done."""
+    return await _tried("notification", notify(site, title, body), "see [notify]")
+
+
+async def _tried(what: str, telling: Coroutine[Any, Any, None], way_out: str = "") -> tuple[Finding, ...]:
     try:
-        await notify(site, title, body)
+        await telling
     except OpsError as error:
-        return (Finding(severity="warning", subject="notification", what=str(error), way_out="see [notify]"),)
+        return (Finding(severity="warning", subject=what, what=str(error), way_out=way_out),)
     return ()

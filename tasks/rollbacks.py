@@ -1,19 +1,29 @@
 """A roll-back from plan to record, composed of the retryable tasks.
 
 Safety property: a revision gets traffic only after it answered its probes on its tag URL against the schema as it is
-then. Whatever goes wrong leaves the revision that served before with all traffic.
+then, and after every other service's target did. Whatever goes wrong leaves, in every service, the revision that
+served before with all traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from tasks.analysis import history
 from tasks.analysis import release as naming
-from tasks.database import Direction, create_migration_job, delete_job, lost_by_downgrade, migrate, read_schema
+from tasks.database import (
+    Direction,
+    back_up,
+    create_migration_job,
+    delete_job,
+    lost_by_downgrade,
+    migrate,
+    read_schema,
+)
 from tasks.errors import BadInput, Missing, OpsError, PermanentError, Refused
 from tasks.estate import Service
 from tasks.ground import prove_service
@@ -41,6 +51,7 @@ from tasks.services import (
 from tasks.site import Site
 from tasks.sweep import sweep_jobs
 
+T = TypeVar("T")
 _NO_SOURCE = "0" * 64
 
 
@@ -170,9 +181,18 @@ def _moved(plan: Rollback) -> Finding:
     )
 
 
+class _NotBack(Exception):
+    """A service could not be put back, and why."""
+
+    def __init__(self, service: str, cause: OpsError) -> None:
+        super().__init__(str(cause))
+        self.service = service
+        self.verdict: Verdict = "refused" if isinstance(cause, Refused) else "failed"
+
+
 async def roll_back_all(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> ReleaseVerdict:
-    """Put every service back, in parallel, and sum up."""
-    outcomes = await all_of(*(_roll_back_one(site, plan, approve_data_loss) for plan in plans))
+    """Put every service back, or none: all targets are proved before the first gets traffic; then sum up."""
+    outcomes = await _together(site, plans, approve_data_loss)
     bad = [outcome for outcome in outcomes if outcome.verdict in ("failed", "refused")]
     moved = any(outcome.verdict == "released" for outcome in outcomes)
     return ReleaseVerdict(
@@ -185,18 +205,44 @@ async def roll_back_all(site: Site, plans: tuple[Rollback, ...], approve_data_lo
     )
 
 
-async def _roll_back_one(site: Site, plan: Rollback, approve_data_loss: bool) -> ServiceOutcome:
+async def _together(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> tuple[ServiceOutcome, ...]:
+    try:
+        async with AsyncExitStack() as way_back:
+            for plan in plans:
+                await way_back.enter_async_context(_stable_on_error(site, plan))
+            lost = await all_of(*(_named(plan, _prove_target(site, plan, approve_data_loss)) for plan in plans))
+            proved = zip(plans, lost, strict=True)
+            return await all_of(*(_named(plan, _serve(site, plan, words)) for plan, words in proved))
+    except _NotBack as error:
+        return tuple(_not_back(plan, error) for plan in plans)
+
+
+async def _named(plan: Rollback, work: Coroutine[Any, Any, T]) -> T:
+    """Do a service's part; its error names the service."""
+    try:
+        return await work
+    except OpsError as error:
+        raise _NotBack(plan.service.name, error) from error
+
+
+def _not_back(plan: Rollback, error: _NotBack) -> ServiceOutcome:
+    """A service that stays as it is: its own target, or another service's, did not prove itself."""
+    name, stable = plan.service.name, plan.ground.stable
+    if name == error.service:
+        return ServiceOutcome(
+            service=name, verdict=error.verdict, revision=stable, previous=plan.target.name, why=str(error)
+        )
+    why = f"{stable} stays, because {error.service} could not be rolled back"
+    return ServiceOutcome(service=name, verdict="unchanged", revision=stable, previous=stable, why=why)
+
+
+async def _serve(site: Site, plan: Rollback, lost: str) -> ServiceOutcome:
+    """Give the proved target all traffic, and look whether it answers."""
     name, target, stable = plan.service.name, plan.target.name, plan.ground.stable
     if plan.nothing_to_do:
         return await _serves_already(site, plan)
-    try:
-        async with _stable_on_error(site, plan):
-            lost = await _prove_target(site, plan, approve_data_loss)
-            state = await release_candidate(site, name, stable, target)
-            await require_probes(site, plan.service, state.uri, target)
-    except OpsError as error:
-        verdict: Verdict = "refused" if isinstance(error, Refused) else "failed"
-        return ServiceOutcome(service=name, verdict=verdict, revision=stable, previous=target, why=str(error))
+    state = await release_candidate(site, name, stable, target)
+    await require_probes(site, plan.service, state.uri, target)
     return ServiceOutcome(
         service=name,
         verdict="released",
@@ -230,7 +276,8 @@ async def _stable_on_error(site: Site, plan: Rollback) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        await to_the_end(_back_to_stable(site, plan))
+        if not plan.nothing_to_do:
+            await to_the_end(_named(plan, _back_to_stable(site, plan)))
         raise
 
 
@@ -249,6 +296,8 @@ async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> 
     Returns what was lost, in words; empty where nothing was.
     """
     name, target, stable = plan.service.name, plan.target.name, plan.ground.stable
+    if plan.nothing_to_do:
+        return ""
     url = await tag_revision(site, name, stable, target, "roll-back", run_name())
     try:
         await require_probes(site, plan.service, url, target)
@@ -262,9 +311,13 @@ async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> 
                 f"approve_data_loss=true migrates back to {plan.needs} and loses: {lost or 'nothing that is known'}; "
                 "or release a mended version"
             ) from error
+        backup = await back_up(site, _as_release(plan))
         await _migrate(site, plan, plan.needs or "", "downgrade")
         await require_probes(site, plan.service, url, target)
-        return f"the schema went back from {plan.schema} to {plan.needs}; lost: {lost or 'nothing that is known'}"
+        return (
+            f"the schema went back from {plan.schema} to {plan.needs}; lost: {lost or 'nothing that is known'}; "
+            f"backup {backup.id} holds it"
+        )
     return ""
 
 

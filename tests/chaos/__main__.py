@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -12,9 +13,10 @@ from rich.table import Table
 
 from tests.chaos.cases import generate, sample
 from tests.chaos.deploy_scenario import DeployScenario
-from tests.chaos.harness import Harness, Outcome, run_all
+from tests.chaos.harness import Harness, Outcome, Scenario, run_all
+from tests.chaos.roll_back_scenario import RollBackScenario
 from tests.sample import Sample, run
-from tests.stack import running_stack
+from tests.stack import Stack, running_stack
 
 CONSOLE = Console(width=150)
 
@@ -22,23 +24,40 @@ CONSOLE = Console(width=150)
 def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="ck-chaos-") as folder, running_stack(Path(folder)) as stack:
-        estate = Sample(Path(folder) / "estate", "chaos-deploy", steps=((50, 20),)).write().seed()
-        run(estate.deploy())
-        harness = Harness(stack.control, DeployScenario(estate, stack.control))
-        cases = generate(harness.clean_run())
-        chosen = [case for case in cases if arguments.only in case.words]
-        chosen = sample(chosen, arguments.sample) if arguments.sample else chosen
-        CONSOLE.print(f"{len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run")
-        outcomes = run_all(harness, chosen, _tell)
-    CONSOLE.print(_table(outcomes))
+        outcomes: list[Outcome] = []
+        for scenario in SCENARIOS[arguments.flow](Path(folder), stack):
+            harness = Harness(stack.control, scenario)
+            cases = generate(harness.clean_run())
+            chosen = [case for case in cases if arguments.only in case.words]
+            chosen = sample(chosen, arguments.sample) if arguments.sample else chosen
+            CONSOLE.print(f"{len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run")
+            outcomes += run_all(harness, chosen, _tell)
+    CONSOLE.print(_table(arguments.flow, outcomes))
     bad = [outcome for outcome in outcomes if not outcome.ok]
     CONSOLE.print(f"{len(outcomes) - len(bad)} of {len(outcomes)} cases ended well")
     return 1 if bad else 0
 
 
+def _deploy(folder: Path, stack: Stack) -> list[Scenario]:
+    return [DeployScenario(_released(folder, "chaos-deploy"), stack.control)]
+
+
+def _roll_back(folder: Path, stack: Stack) -> list[Scenario]:
+    return [RollBackScenario(_released(folder, "chaos-back"), stack.control)]
+
+
+def _released(folder: Path, project: str) -> Sample:
+    estate = Sample(folder / "estate", project, steps=((50, 20),)).write().seed()
+    run(estate.deploy())
+    return estate
+
+
+SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {"deploy": _deploy, "roll-back": _roll_back}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("flow", nargs="?", default="deploy", choices=["deploy"])
+    parser.add_argument("flow", nargs="?", default="deploy", choices=list(SCENARIOS))
     parser.add_argument("--sample", type=int, default=0, help="at most so many cases, one for each kind of call")
     parser.add_argument("--only", default="", help="only cases whose words hold this text")
     return parser.parse_args()
@@ -53,8 +72,8 @@ def _tell(outcome: Outcome) -> None:
     )
 
 
-def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("case", "met", "runs", "ended", "wrong", title="deploy under chaos")
+def _table(flow: str, outcomes: list[Outcome]) -> Table:
+    table = Table("case", "met", "runs", "ended", "wrong", title=f"{flow} under chaos")
     for o in outcomes:
         table.add_row(o.case.words, "yes" if o.met else "no", str(o.runs), o.verdict, "; ".join(o.wrong))
     return table

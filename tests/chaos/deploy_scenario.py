@@ -42,23 +42,28 @@ class DeployScenario:
 
     def check(self, verdict: dict[str, Any]) -> list[str]:
         """Released or safely back; never split; no orphan tag, mark or job; no migration applied twice."""
-        wrong = []
-        self._await_quiet()
-        try:
-            serving = self._sample.serving()
-        except AssertionError as error:
-            return [f"split, tagged or marked: {error}"]
+        wrong = self.check_safe()
+        if wrong:
+            return wrong
+        serving = self._sample.serving()
         if verdict["verdict"] in ("released", "unchanged"):
-            answer = self._sample.get("/specs?fresh=1")
             if serving == self._before:
                 wrong.append("said released, but the old revision serves")
-            if answer.status_code != 200:
-                wrong.append(f"the service answers {answer.status_code}")
             if self._sample.jobs():
                 wrong.append(f"orphan jobs {self._sample.jobs()}")
         else:
             wrong.append(f"ended {verdict['verdict']}: {str(verdict.get('why'))[:300]}")
         return wrong + self._applied_twice()
+
+    def check_safe(self) -> list[str]:
+        """One revision has all traffic, nothing is tagged or marked, and it answers."""
+        self._await_quiet()
+        try:
+            self._sample.serving()
+        except AssertionError as error:
+            return [f"split, tagged or marked: {error}"]
+        status = self._sample.get("/specs?fresh=1").status_code
+        return [] if status == 200 else [f"the service answers {status}"]
 
     def _await_quiet(self) -> None:
         """Wait until the cloud has ended what the killed run began."""

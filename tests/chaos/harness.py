@@ -34,6 +34,9 @@ class Scenario(Protocol):
     def check(self, verdict: dict[str, Any]) -> list[str]:
         """What is wrong after the last run; empty where all is well."""
 
+    def check_safe(self) -> list[str]:
+        """What is wrong after a run that ended by itself, however it ended: what users would notice."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -78,12 +81,13 @@ class Harness:
             met = bool(self._control.fault(fault)["met"])
         finally:
             self._control.remove(fault)
+        unsafe = [] if case.kills else self._scenario.check_safe()
         wrong = self._scenario.check(verdict)
         while (case.kills and runs == 1) or (wrong and runs <= FURTHER_RUNS):
             verdict = self._start(parameters).wait(RUN_SECONDS)
             runs += 1
             wrong = self._scenario.check(verdict)
-        return Outcome(case, met, runs, str(verdict["verdict"]), tuple(wrong), time.monotonic() - began)
+        return Outcome(case, met, runs, str(verdict["verdict"]), (*unsafe, *wrong), time.monotonic() - began)
 
     def _first_run(self, case: Case, parameters: dict[str, Any], fault: str) -> tuple[dict[str, Any], int]:
         run = self._start(parameters)

@@ -18,7 +18,7 @@ __all__ = ["new_sample", "stack"]
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_deploy_killed_or_faulted_at_any_kind_of_writing_call_converges(
     stack: Stack, new_sample: Callable[..., Sample]
 ) -> None:

@@ -22,6 +22,10 @@ def roll_back(sample: Sample, **parameters: Any) -> Any:
     return run(both())
 
 
+def serving(sample: Sample) -> dict[str, str]:
+    return {name: sample.serving(name) for name in sample.services}
+
+
 def test_the_last_verified_revision_serves_again_and_no_request_fails(sample: Sample, stack: Stack) -> None:
     sample.variant().with_version("good-one")
     deploy(sample)
@@ -49,20 +53,26 @@ def test_without_a_name_the_services_of_the_last_release_go_back_and_the_others_
 
 
 def test_a_schema_that_moved_past_the_revision_is_refused_until_the_loss_is_approved(new_sample: Any) -> None:
-    sample = deployed(new_sample("moved"))
-    before, schema = sample.serving(), sample.schema()
+    sample = deployed(new_sample("moved", services=("api", "frontend")))
+    before, schema = serving(sample), sample.schema()
+    sample.variant("frontend").with_version("renamed")
     sample.variant().with_version("renamed").with_breaking_migration()
     assert deploy(sample, approve_outage=True).verdict == "released"
-    after = sample.serving()
+    after = serving(sample)
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
     refused = roll_back(sample)
     assert refused.verdict == "refused", refused.why
     assert "approve_data_loss=true" in refused.why
-    assert sample.serving() == after
+    assert {one.service: one.verdict for one in refused.services} == {"api": "refused", "frontend": "unchanged"}
+    assert serving(sample) == after
     assert sample.get().status_code == 200
+    backups = len(sample.site.sql.backups("pyplots-db", 20))
     approved = roll_back(sample, approve_data_loss=True)
     assert approved.verdict == "released", approved.why
-    assert (sample.serving(), sample.schema()) == (before, schema)
+    assert (serving(sample), sample.schema()) == (before, schema)
     assert sample.get().status_code == 200
+    assert len(sample.site.sql.backups("pyplots-db", 20)) == backups + 1
 
 
 def test_a_revision_that_does_not_exist_is_named(sample: Sample) -> None:
