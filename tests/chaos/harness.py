@@ -63,8 +63,9 @@ class Harness:
 
     def clean_run(self) -> list[Any]:
         """One run without faults; its writing calls."""
+        parameters = self._scenario.prepare()
         after = max((call.seq for call in self._control.calls(project=self._scenario.project)), default=0)
-        verdict = self._start(self._scenario.prepare()).wait(RUN_SECONDS)
+        verdict = self._start(parameters).wait(RUN_SECONDS)
         wrong = self._scenario.check(verdict)
         assert not wrong, f"the clean run went wrong: {wrong}"
         return self._control.calls(project=self._scenario.project, writes_only=True, after=after)
