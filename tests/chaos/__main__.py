@@ -24,18 +24,26 @@ CONSOLE = Console(width=150)
 def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="ck-chaos-") as folder, running_stack(Path(folder)) as stack:
-        outcomes: list[Outcome] = []
-        for scenario in SCENARIOS[arguments.flow](Path(folder), stack):
-            harness = Harness(stack.control, scenario)
-            cases = generate(harness.clean_run())
-            chosen = [case for case in cases if arguments.only in case.words]
-            chosen = sample(chosen, arguments.sample) if arguments.sample else chosen
-            CONSOLE.print(f"{len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run")
-            outcomes += run_all(harness, chosen, _tell)
-    CONSOLE.print(_table(arguments.flow, outcomes))
-    bad = [outcome for outcome in outcomes if not outcome.ok]
-    CONSOLE.print(f"{len(outcomes) - len(bad)} of {len(outcomes)} cases ended well")
-    return 1 if bad else 0
+        flows = [arguments.flow] if arguments.flow else list(SCENARIOS)
+        ended = {flow: _outcomes(flow, Path(folder) / flow, stack, arguments) for flow in flows}
+    for flow, outcomes in ended.items():
+        CONSOLE.print(_table(flow, outcomes))
+        CONSOLE.print(f"{sum(one.ok for one in outcomes)} of {len(outcomes)} cases of {flow} ended well")
+    return 0 if all(one.ok for outcomes in ended.values() for one in outcomes) else 1
+
+
+def _outcomes(flow: str, folder: Path, stack: Stack, arguments: argparse.Namespace) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for scenario in SCENARIOS[flow](folder, stack):
+        harness = Harness(stack.control, scenario)
+        cases = generate(harness.clean_run())
+        chosen = [case for case in cases if arguments.only in case.words]
+        chosen = sample(chosen, arguments.sample) if arguments.sample else chosen
+        CONSOLE.print(
+            f"{flow}: {len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run"
+        )
+        outcomes += run_all(harness, chosen, _tell)
+    return outcomes
 
 
 def _deploy(folder: Path, stack: Stack) -> list[Scenario]:
@@ -57,7 +65,7 @@ SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {"deploy": _depl
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("flow", nargs="?", default="deploy", choices=list(SCENARIOS))
+    parser.add_argument("flow", nargs="?", default="", choices=["", *SCENARIOS], help="empty: every flow")
     parser.add_argument("--sample", type=int, default=0, help="at most so many cases, one for each kind of call")
     parser.add_argument("--only", default="", help="only cases whose words hold this text")
     return parser.parse_args()
