@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from localcloud.logs.entries import Entries
     from localcloud.run.requests import Requests
     from localcloud.secretmanager.service import SecretManager
+    from localcloud.sql.control import SqlControl
     from localcloud.sql.instances import Instances
     from localcloud.storage.objects import Objects
     from localcloud.storage.uploads import Uploads
@@ -39,6 +40,7 @@ class Cloud:
     requests: Requests  #: per-request facts that Monitoring reads (localcloud.run)
     secrets: SecretManager  #: ``access(name)`` gives a version's bytes (localcloud.secretmanager)
     sql: Instances  #: running PostgreSQL clusters (localcloud.sql)
+    sql_control: SqlControl  #: what the control API offers of Cloud SQL (localcloud.sql)
     storage: Objects  #: buckets and objects (localcloud.storage)
     storage_url: str  #: base URL of the storage API
     uploads: Uploads  #: resumable uploads (localcloud.storage)

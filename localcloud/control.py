@@ -35,6 +35,7 @@ def application(cloud: Cloud, methods: list[str]) -> web.Application:
         web.get("/faults/{id}", api.fault),
         web.delete("/faults/{id}", api.remove),
         web.post("/faults/{id}/release", api.release),
+        *cloud.sql_control.routes(),
     ])  # fmt: skip
     return app
 

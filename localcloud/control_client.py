@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,14 @@ from localcloud.faults import Kind
 
 _TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class SqlPaths:
+    """The data directory of an instance, and those of its backups by the number of their run."""
+
+    data: Path
+    backups: dict[int, Path]
 
 
 class Control:
@@ -84,6 +94,19 @@ class Control:
         """Every implemented gRPC method, as ``/package.Service/Method``."""
         found: list[str] = self._ask("GET", "/methods")
         return found
+
+    def automated_backup(self, project: str, instance: str, *, at: datetime | None = None) -> int:
+        """Begin the automated backup of a Cloud SQL instance now; return the number of its run.
+
+        ``at`` backdates the times that the run tells, for tests of age. Raises LookupError, ValueError when refused.
+        """
+        query = {"at": at.isoformat()} if at else {}
+        return int(self._ask("POST", f"/sql/{project}/{instance}/automated-backup", params=query)["backup"])
+
+    def sql_paths(self, project: str, instance: str) -> SqlPaths:
+        """Where an instance's files lie, for tests that damage them. Raises LookupError."""
+        found = self._ask("GET", f"/sql/{project}/{instance}/paths")
+        return SqlPaths(Path(found["data"]), {int(run): Path(path) for run, path in found["backups"].items()})
 
     def close(self) -> None:
         self._http.close()

@@ -16,13 +16,13 @@ from google.cloud.sqladmin_v1.types import Operation, Settings
 from embedded.postgres import PostgresError, check_socket
 from localcloud.pages import page
 from localcloud.rpc import Servicer, rpc
-from localcloud.sql.backups import Backups, Status
 from localcloud.sql.flags import VERSION
 from localcloud.sql.instances import Instances, State, described
 from localcloud.sql.listing import matches
 from localcloud.sql.names import InstanceName, about_instance, about_project, check_instance_name
 from localcloud.sql.operations import SqlOperations, Type
 from localcloud.sql.roles import BASIC_USER, verifier
+from localcloud.sql.runs import Runs, Status
 from localcloud.sql.settings import checked, merged, needs_restart
 
 PROTECTED = (
@@ -40,8 +40,8 @@ class InstancesService(Servicer):
 
     service = "google.cloud.sql.v1.SqlInstancesService"
 
-    def __init__(self, instances: Instances, backups: Backups, operations: SqlOperations) -> None:
-        self._instances, self._backups, self._operations = instances, backups, operations
+    def __init__(self, instances: Instances, runs: Runs, operations: SqlOperations) -> None:
+        self._instances, self._runs, self._operations = instances, runs, operations
 
     @rpc("Insert", types.SqlInstancesInsertRequest, Operation, writes=True,
          resource=lambda r: f"projects/{r.project}/instances/{r.body.name}")
@@ -155,7 +155,7 @@ class InstancesService(Servicer):
 
     def _check_restore(self, name: InstanceName, source: InstanceName, backup: int) -> None:
         target, origin = self._instances.get(name), self._instances.get(source)
-        if self._backups.find(source, backup).status != Status.SUCCESSFUL:
+        if self._runs.find(source, backup).status != Status.SUCCESSFUL:
             raise exceptions.InvalidArgument("Invalid request: The backup run to restore from was not successful.")
         if target.settings.data_disk_size_gb < origin.settings.data_disk_size_gb:
             raise exceptions.InvalidArgument(

@@ -9,25 +9,32 @@ from __future__ import annotations
 import secrets
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 from google.cloud.sqladmin_v1.types import Settings
 
 from embedded.postgres import Cluster, PostgresError, own
-from localcloud.sql.backups import Backups
 from localcloud.sql.instances import Instances, State
 from localcloud.sql.names import InstanceName
 from localcloud.sql.operations import SqlOperations
+from localcloud.sql.places import Places
 from localcloud.sql.roles import bootstrap
+from localcloud.sql.runs import Runs
 from localcloud.sql.settings import wanted_up
+
+if TYPE_CHECKING:
+    from localcloud.cloud import Cloud
+
+#: Where a fault can be planted in the work of a restore.
+RESTORE = "SqlInstancesService.Restore"
 
 
 class Lifecycle:
     """The work behind google.cloud.sql.v1.SqlInstancesService."""
 
-    def __init__(self, instances: Instances, backups: Backups, operations: SqlOperations) -> None:
-        self._instances, self._backups = instances, backups
+    def __init__(self, cloud: Cloud, instances: Instances, runs: Runs, operations: SqlOperations) -> None:
+        self._instances, self._runs, self._places = instances, runs, Places(cloud.faults)
         work = {
             "sql.create": self.create, "sql.update": self.update, "sql.restart": self.restart,
             "sql.restore": self.restore, "sql.clone": self.clone, "sql.delete": self.delete,
@@ -70,7 +77,8 @@ class Lifecycle:
     def restore(self, name: InstanceName, payload: dict[str, Any]) -> None:
         """Replace the instance's data by a backup's, users and passwords included."""
         self._instances.mark(name, State.MAINTENANCE)
-        source = self._backups.data(InstanceName.parse(payload["source"]), payload["backup"])
+        self._places.meet(RESTORE, name)
+        source = self._runs.data(InstanceName.parse(payload["source"]), payload["backup"])
         cluster = self._instances.cluster(name)
         fresh = _beside(cluster.data, "restore")
         try:
@@ -104,7 +112,7 @@ class Lifecycle:
         cluster.stop()
         shutil.rmtree(cluster.socket_dir, ignore_errors=True)
         shutil.rmtree(self._instances.folder(name), ignore_errors=True)
-        self._backups.forget(name)
+        self._runs.forget(name)
         self._instances.forget(name)
 
     def _restart(self, name: InstanceName) -> None:

@@ -11,6 +11,10 @@ from google.cloud.sqladmin_v1.types import Settings
 
 from localcloud.sql.flags import check_flag
 
+_START_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+#: https://cloud.google.com/sql/docs/postgres/backup-recovery/backups
+RETAINED_BACKUPS = range(1, 366)
+LOG_RETENTION_DAYS = range(1, 8)
 _TIER = re.compile(r"db-[a-z0-9-]+")
 SMALLEST_DISK_GB = 10
 
@@ -29,7 +33,23 @@ def checked(settings: Settings) -> Settings:
     whole = merged(defaults(), settings)
     if whole.data_disk_size_gb < SMALLEST_DISK_GB:
         raise exceptions.InvalidArgument(f"Invalid request: Disk size must be at least {SMALLEST_DISK_GB} GB.")
+    _check_backups(whole.backup_configuration)
     return whole
+
+
+def _check_backups(backup: types.BackupConfiguration) -> None:
+    if not _START_TIME.fullmatch(backup.start_time):
+        raise _invalid(f"Backup start time ({backup.start_time}) must be in the format HH:MM.")
+    if backup.backup_retention_settings.retained_backups not in RETAINED_BACKUPS:
+        raise _invalid("The number of retained backups must be between 1 and 365.")
+    if backup.transaction_log_retention_days not in LOG_RETENTION_DAYS:
+        raise _invalid("Transaction log retention days must be between 1 and 7.")
+    if backup.point_in_time_recovery_enabled and not backup.enabled:
+        raise _invalid("Point in time recovery must be disabled when backup is disabled.")
+
+
+def _invalid(why: str) -> exceptions.InvalidArgument:
+    return exceptions.InvalidArgument(f"Invalid request: {why}")
 
 
 def defaults() -> Settings:

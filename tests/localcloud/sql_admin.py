@@ -21,6 +21,7 @@ from tests.conftest import LocalCloud, open_channel
 REGION = "europe-west4"
 PASSWORD = "postgres pass/+="
 DONE = sql.Operation.SqlOperationStatus.DONE
+UNDER_WAY = (sql.SqlBackupRunStatus.ENQUEUED, sql.SqlBackupRunStatus.RUNNING)
 
 
 class OperationFailed(Exception):
@@ -94,6 +95,18 @@ class SqlAdmin:
 
     def backup_run(self, name: str, identity: int) -> sql.BackupRun:
         return self.backups.get(sql.SqlBackupRunsGetRequest(project=self.project, instance=name, id=identity))
+
+    def ended(self, name: str, identity: int, seconds: float = 30.0) -> sql.BackupRun:
+        """A backup run once it is over and its instance is free again."""
+        deadline = time.monotonic() + seconds
+        while (run := self.backup_run(name, identity)).status in UNDER_WAY or self.busy(name):
+            assert time.monotonic() < deadline, run
+            time.sleep(0.02)
+        return run
+
+    def busy(self, name: str) -> bool:
+        request = sql.SqlOperationsListRequest(project=self.project, instance=name, max_results=5)
+        return any(operation.status != DONE for operation in self.operations.list(request))
 
     def start_restore(self, source: str, identity: int, target: str) -> sql.Operation:
         context = sql.RestoreBackupContext(backup_run_id=identity, instance_id=source, project=self.project)
