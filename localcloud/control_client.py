@@ -19,10 +19,11 @@ _POLL_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class SqlPaths:
-    """The data directory of an instance, and those of its backups by the number of their run."""
+    """The data directory of an instance, those of its backups by the number of their run, and its archived log."""
 
     data: Path
     backups: dict[int, Path]
+    log: Path | None
 
 
 class Control:
@@ -106,7 +107,15 @@ class Control:
     def sql_paths(self, project: str, instance: str) -> SqlPaths:
         """Where an instance's files lie, for tests that damage them. Raises LookupError."""
         found = self._ask("GET", f"/sql/{project}/{instance}/paths")
-        return SqlPaths(Path(found["data"]), {int(run): Path(path) for run, path in found["backups"].items()})
+        backups = {int(run): Path(path) for run, path in found["backups"].items()}
+        return SqlPaths(Path(found["data"]), backups, Path(found["log"]) if found["log"] else None)
+
+    def archive_log(self, project: str, instance: str) -> datetime:
+        """Archive the log of an instance now; return the time that is recoverable thereby.
+
+        Raises LookupError, and ValueError where point-in-time recovery is off or the log cannot be archived.
+        """
+        return datetime.fromisoformat(self._ask("POST", f"/sql/{project}/{instance}/archive")["latest"])
 
     def close(self) -> None:
         self._http.close()

@@ -12,6 +12,7 @@ from localcloud.sql.instances import Instances
 from localcloud.sql.instances_service import InstancesService
 from localcloud.sql.lifecycle import Lifecycle
 from localcloud.sql.operations import SqlOperations
+from localcloud.sql.recovery import Recovery
 from localcloud.sql.runs import Runs
 from localcloud.sql.scheduler import Scheduler
 from localcloud.sql.users import Users
@@ -22,15 +23,17 @@ def install(cloud: Cloud) -> list[Servicer]:
     cloud.sql = instances = Instances(cloud)
     operations = SqlOperations(cloud)
     runs = Runs(cloud, instances)
+    recovery = Recovery(cloud, instances, runs)
     backups = Backups(cloud, instances, operations, runs)
-    Lifecycle(cloud, instances, runs, operations)
-    scheduler = Scheduler(instances, runs, backups)
-    cloud.sql_control = SqlControl(instances, runs, backups)
+    backups.when_done = recovery.after_backup
+    Lifecycle(cloud, instances, runs, recovery, operations)
+    scheduler = Scheduler(instances, runs, backups, recovery)
+    cloud.sql_control = SqlControl(instances, runs, backups, recovery)
     # What an unfinished operation was at work on is left to that operation, which runs again.
     cloud.at_start(lambda: instances.start_all([name for name in instances.names() if not operations.busy(name)]))
     cloud.at_start(scheduler.start)
     cloud.at_stop(instances.stop_all)
     cloud.at_stop(operations.stopping.set)
     cloud.at_stop(scheduler.stop)
-    services: list[Servicer] = [InstancesService(instances, runs, operations), backups, operations]
+    services: list[Servicer] = [InstancesService(instances, runs, recovery, operations), backups, operations]
     return [*services, Databases(instances, operations), Users(instances, operations), Flags(), Tiers()]

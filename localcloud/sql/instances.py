@@ -21,6 +21,7 @@ from google.cloud.sqladmin_v1.types import Settings
 from psycopg import Connection
 
 from embedded.postgres import SETTINGS, Cluster, PostgresError
+from localcloud.sql.archives import Archives
 from localcloud.sql.extensions import Extensions
 from localcloud.sql.names import InstanceName
 from localcloud.sql.roles import ADMIN
@@ -40,6 +41,7 @@ class Instances:
     def __init__(self, cloud: Cloud) -> None:
         self._sockets = cloud.sockets
         self._folder = cloud.state / "sql" / "instances"
+        self.archives = Archives(cloud.state / "sql" / "wal")
         self._extensions = Extensions(cloud.state / "sql" / "extensions")
         self._messages = cloud.store.messages("sql.instances", Instance)
         self._lock = threading.Lock()
@@ -52,6 +54,10 @@ class Instances:
     def folder(self, name: InstanceName) -> Path:
         """Where an instance keeps its data and its log."""
         return self._folder / name.project / name.instance
+
+    def data(self, name: InstanceName) -> Path:
+        """Where an instance's data directory stands."""
+        return self.folder(name) / "data"
 
     def find(self, name: InstanceName) -> Instance | None:
         return self._messages.get(str(name))
@@ -87,10 +93,11 @@ class Instances:
             cluster = self._clusters.get(name)
             if cluster is None:
                 sockets = self.socket_dir(instance.connection_name)
-                cluster = Cluster(self.folder(name) / "data", sockets, superuser=ADMIN)
+                cluster = Cluster(self.data(name), sockets, superuser=ADMIN)
                 self._clusters[name] = cluster
             flags = {flag.name: flag.value for flag in instance.settings.database_flags}
-            cluster.settings = {**SETTINGS, **self._extensions.settings(), **flags}
+            ours = {**self._extensions.settings(), **self.archives.settings(name)}
+            cluster.settings = {**SETTINGS, **ours, **flags}
         return cluster
 
     def running(self, name: InstanceName) -> Cluster:

@@ -21,6 +21,7 @@ from localcloud.sql.instances import Instances, State, described
 from localcloud.sql.listing import matches
 from localcloud.sql.names import InstanceName, about_instance, about_project, check_instance_name
 from localcloud.sql.operations import SqlOperations, Type
+from localcloud.sql.recovery import Recovery
 from localcloud.sql.roles import BASIC_USER, verifier
 from localcloud.sql.runs import Runs, Status
 from localcloud.sql.settings import checked, merged, needs_restart
@@ -40,8 +41,8 @@ class InstancesService(Servicer):
 
     service = "google.cloud.sql.v1.SqlInstancesService"
 
-    def __init__(self, instances: Instances, runs: Runs, operations: SqlOperations) -> None:
-        self._instances, self._runs, self._operations = instances, runs, operations
+    def __init__(self, instances: Instances, runs: Runs, recovery: Recovery, operations: SqlOperations) -> None:
+        self._instances, self._runs, self._recovery, self._operations = instances, runs, recovery, operations
 
     @rpc("Insert", types.SqlInstancesInsertRequest, Operation, writes=True,
          resource=lambda r: f"projects/{r.project}/instances/{r.body.name}")
@@ -117,19 +118,40 @@ class InstancesService(Servicer):
 
     @rpc("Clone", types.SqlInstancesCloneRequest, Operation, writes=True, resource=about_instance)
     def clone(self, request: types.SqlInstancesCloneRequest) -> Operation:
-        """Make a new instance from one as it is now; to a point in the past is not implemented."""
+        """Make a new instance from one as it is now, or as it was at a time within its recoverable window."""
         source, context = InstanceName.of(request), request.body.clone_context
-        if context.point_in_time or context.pitr_timestamp_ms or context.database_names:
-            raise exceptions.MethodNotImplemented("the local cloud clones whole instances as they are now only")
+        if context.pitr_timestamp_ms or context.database_names or context.source_instance_deletion_time:
+            raise exceptions.MethodNotImplemented("the local cloud clones whole instances that exist only")
         name = InstanceName(context.destination_project or source.project, context.destination_instance_name)
-        self._instances.running(source)
         origin = self._instances.get(source)
+        kind, payload = self._clone_work(source, context)
         _check_new(name, origin)
         instance = described(name, origin, Settings(origin.settings))
         self._check_reachable(instance)
-        with self._operations.started(name, "sql.clone", Type.CREATE_CLONE, {"source": str(source)}) as operation:
+        with self._operations.started(name, kind, Type.CREATE_CLONE, payload) as operation:
             self._put_new(name, instance)
         return operation
+
+    @rpc("GetLatestRecoveryTime", types.SqlInstancesGetLatestRecoveryTimeRequest,
+         types.SqlInstancesGetLatestRecoveryTimeResponse, writes=False, resource=about_instance)
+    def get_latest_recovery_time(
+        self, request: types.SqlInstancesGetLatestRecoveryTimeRequest
+    ) -> types.SqlInstancesGetLatestRecoveryTimeResponse:
+        """The ends of the recoverable window; neither is told while there is no backup to recover from."""
+        window = self._recovery.window(InstanceName.of(request))
+        answer = types.SqlInstancesGetLatestRecoveryTimeResponse(kind="sql#getLatestRecoveryTime")
+        if window:
+            answer.earliest_recovery_time, answer.latest_recovery_time = window.earliest, window.latest
+        return answer
+
+    def _clone_work(self, source: InstanceName, context: types.CloneContext) -> tuple[str, dict[str, Any]]:
+        if not context.point_in_time:
+            self._instances.running(source)
+            return "sql.clone", {"source": str(source)}
+        at, archive = context.point_in_time, self._recovery.archive(source)
+        base = self._recovery.base_for(source, at)
+        where = {"source": str(source), "archive": archive, "backup": base.backup, "first": base.first}
+        return "sql.recover", {**where, "time": at.isoformat()}
 
     def _change(self, name: InstanceName, body: Instance, after: Settings) -> Operation:
         before = self._instances.get(name).settings

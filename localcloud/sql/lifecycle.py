@@ -1,4 +1,4 @@
-"""What an instance's operations do: create, change, restart, restore, clone, delete.
+"""What an instance's operations do: create, change, restart, restore, clone, recover, delete.
 
 Safety property: each piece may be run again from its beginning after a ``kill -9``. A restore keeps the instance's old
 data until the restored server runs, and brings them back when it does not.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,12 @@ from google.api_core import exceptions
 from google.cloud.sqladmin_v1.types import Settings
 
 from embedded.postgres import Cluster, PostgresError, own
+from localcloud.sql.archives import current, gap
 from localcloud.sql.instances import Instances, State
 from localcloud.sql.names import InstanceName
 from localcloud.sql.operations import SqlOperations
 from localcloud.sql.places import Places
+from localcloud.sql.recovery import Recovery, recovered, write_recovery
 from localcloud.sql.roles import bootstrap
 from localcloud.sql.runs import Runs
 from localcloud.sql.settings import wanted_up
@@ -26,18 +29,24 @@ from localcloud.sql.settings import wanted_up
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
 
-#: Where a fault can be planted in the work of a restore.
+#: Where a fault can be planted in the work of a restore, and of a recovery to a point in time.
 RESTORE = "SqlInstancesService.Restore"
+RECOVER = "SqlInstancesService.Recover"
+RECOVERY_SECONDS = 3600.0
 
 
 class Lifecycle:
     """The work behind google.cloud.sql.v1.SqlInstancesService."""
 
-    def __init__(self, cloud: Cloud, instances: Instances, runs: Runs, operations: SqlOperations) -> None:
-        self._instances, self._runs, self._places = instances, runs, Places(cloud.faults)
+    def __init__(
+        self, cloud: Cloud, instances: Instances, runs: Runs, recovery: Recovery, operations: SqlOperations
+    ) -> None:
+        self._instances, self._runs, self._recovery = instances, runs, recovery
+        self._archives, self._places = instances.archives, Places(cloud.faults)
         work = {
             "sql.create": self.create, "sql.update": self.update, "sql.restart": self.restart,
-            "sql.restore": self.restore, "sql.clone": self.clone, "sql.delete": self.delete,
+            "sql.restore": self.restore, "sql.clone": self.clone, "sql.recover": self.recover,
+            "sql.delete": self.delete,
         }  # fmt: skip
         for kind, function in work.items():
             operations.register(kind, function)
@@ -47,6 +56,7 @@ class Lifecycle:
         cluster = self._instances.cluster(name)
         try:
             cluster.init()
+            self._align(name)
             cluster.start()
             with cluster.connect("postgres") as connection:
                 bootstrap(connection, payload["verifier"])
@@ -57,6 +67,7 @@ class Lifecycle:
 
     def update(self, name: InstanceName, payload: dict[str, Any]) -> None:
         """Bring the server into line with the settings; go back to the former ones when it does not start with them."""
+        self._align(name)
         if not payload["restart"]:
             self._ensure_up(name)
             return
@@ -68,6 +79,7 @@ class Lifecycle:
             instance.settings = Settings.from_json(payload["before"])
             instance.settings.settings_version = version
             self._instances.put(name, instance)
+            self._align(name)
             self._restart(name)
             raise exceptions.InvalidArgument(f"The instance did not start with the new flags: {error}") from error
 
@@ -82,9 +94,9 @@ class Lifecycle:
         cluster = self._instances.cluster(name)
         fresh = _beside(cluster.data, "restore")
         try:
-            shutil.copytree(source, fresh, symlinks=True)
-            own(fresh)
+            self._copy(source, fresh, name)
             self._replace(cluster, fresh)
+            self._archives.keep_only(name, current(cluster.data))
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             self._become_runnable(name)
@@ -97,10 +109,35 @@ class Lifecycle:
                 fresh = _beside(cluster.data, "restore")
                 source = self._instances.started(InstanceName.parse(payload["source"]))
                 source.copy_to(fresh)
+                self._archives.begin(fresh, enabled=self._archiving(name))
                 fresh.rename(cluster.data)
             cluster.start()
         except PostgresError:
             self._instances.mark(name, State.FAILED)
+            raise
+        self._become_runnable(name)
+
+    def recover(self, name: InstanceName, payload: dict[str, Any]) -> None:
+        """Make a cluster from another instance as that was at a time: a backup before it, and the log since then.
+
+        PostgreSQL takes up a recovery that a kill interrupted where it was.
+        """
+        cluster, source = self._instances.cluster(name), InstanceName.parse(payload["source"])
+        log = self._recovery.log(source, payload["archive"])
+        try:
+            self._places.meet(RECOVER, name)
+            if not cluster.data.exists():
+                fresh = _beside(cluster.data, "restore")
+                self._copy(self._runs.data(source, payload["backup"]), fresh, name)
+                write_recovery(fresh, log, datetime.fromisoformat(payload["time"]))
+                fresh.rename(cluster.data)
+            cluster.start(RECOVERY_SECONDS)
+            recovered(cluster.data)
+        except Exception as error:
+            self._instances.mark(name, State.FAILED)
+            lost = gap(log, payload["first"])
+            if isinstance(error, PostgresError) and lost:
+                raise PostgresError(f"the archived log has a gap, segment {lost} is missing: {error}") from error
             raise
         self._become_runnable(name)
 
@@ -113,7 +150,20 @@ class Lifecycle:
         shutil.rmtree(cluster.socket_dir, ignore_errors=True)
         shutil.rmtree(self._instances.folder(name), ignore_errors=True)
         self._runs.forget(name)
+        self._recovery.forget(name)
         self._instances.forget(name)
+
+    def _copy(self, source: Path, fresh: Path, name: InstanceName) -> None:
+        """Copy a backup to a new data directory of an instance, with an archive of its own."""
+        shutil.copytree(source, fresh, symlinks=True)
+        self._archives.begin(fresh, enabled=self._archiving(name))
+        own(fresh)
+
+    def _align(self, name: InstanceName) -> None:
+        self._archives.align(name, self._instances.data(name), enabled=self._archiving(name))
+
+    def _archiving(self, name: InstanceName) -> bool:
+        return bool(self._instances.get(name).settings.backup_configuration.point_in_time_recovery_enabled)
 
     def _restart(self, name: InstanceName) -> None:
         cluster = self._instances.cluster(name)
