@@ -80,7 +80,7 @@ def _instance(google: Google, sql: CloudSql, database: Database) -> SqlInstance:
 
 
 def _create_instance(google: Google, database: Database) -> str:
-    """Begin to create the instance: with backups, and without protection from deletion, for it is a sample."""
+    """Begin to create the instance: with backups and point-in-time recovery, and, for it is a sample, deletable."""
     from google.cloud import sqladmin_v1
 
     settings = {
@@ -90,6 +90,7 @@ def _create_instance(google: Google, database: Database) -> str:
         "backup_configuration": {
             "enabled": True,
             "start_time": "03:00",
+            "point_in_time_recovery_enabled": True,
             "backup_retention_settings": {"retained_backups": database.backup.retained},
         },
     }

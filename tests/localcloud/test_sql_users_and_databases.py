@@ -151,3 +151,20 @@ def test_users_may_create_the_extensions_that_google_lets_them_create(shared: Sq
     assert shared.rows("shared", "SELECT count(*) > 0 FROM pg_stat_statements", **login) == [(True,)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         shared.rows("shared", "CREATE EXTENSION file_fdw", **login)
+
+
+def test_a_member_of_cloudsqlsuperuser_creates_amcheck_and_runs_it_and_nobody_else_does(shared: SqlAdmin):
+    shared.add_database("shared", "checked")
+    shared.add_user("shared", "checker", "pw")
+    shared.add_user("shared", "onlooker", "pw", roles=("pg_monitor",))
+    login = {"user": "checker", "password": "pw", "database": "checked"}
+    shared.rows("shared", "CREATE EXTENSION amcheck", **login)
+    shared.rows("shared", "CREATE TABLE numbers AS SELECT generate_series(1, 1000) AS n", **login)
+    shared.rows("shared", "CREATE INDEX numbers_n ON numbers (n)", **login)
+    shared.rows("shared", "SELECT bt_index_parent_check('numbers_n', true, true, true)", **login)
+    assert shared.rows("shared", "SELECT count(*) FROM verify_heapam('numbers')", **login) == [(0,)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="bt_index_check"):
+        shared.rows("shared", "SELECT bt_index_check('numbers_n')", **{**login, "user": "onlooker"})
+    installed = "SELECT extversion FROM pg_extension WHERE extname = 'amcheck'"
+    available = "SELECT default_version FROM pg_available_extensions WHERE name = 'amcheck'"
+    assert shared.rows("shared", installed, **login) == shared.rows("shared", available, **login)
