@@ -86,6 +86,11 @@ def current(data: Path) -> str | None:
         return None
 
 
+def archived(data: Path, segment: str) -> bool:
+    """Whether the server on a data directory has a closed segment no longer waiting for its archive."""
+    return not (data / "pg_wal" / "archive_status" / f"{segment}.ready").exists()
+
+
 def first_segment(backup: Path) -> str | None:
     """The segment from which on a backup needs the log; None when its label cannot be read."""
     try:

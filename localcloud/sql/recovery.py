@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import logging
 import shlex
-import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from google.api_core import exceptions
 
-from localcloud.sql.archives import current, first_segment
+from localcloud.sql.archives import archived, current, first_segment
 from localcloud.sql.instances import Instances
 from localcloud.sql.names import InstanceName
 from localcloud.sql.roles import ADMIN
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
     from localcloud.cloud import Cloud
 
 LOG = logging.getLogger("localcloud.sql")
-ARCHIVE_SECONDS = 10.0
-IDLE_MARK_SECONDS = 60.0
+ARCHIVE_SECONDS = 5.0
+IDLE_MARK = timedelta(seconds=60)
 _POLL_SECONDS = 0.02
 NOT_ENABLED = "Invalid request: Point-in-time recovery is not enabled for the instance."
 
 
 @dataclass(frozen=True)
 class Base:
-    """A backup from which the log can be replayed, usable for every time after its end."""
+    """A backup whose log is archived from its first segment on: usable for every time after its end."""
 
     backup: int
     end: datetime
@@ -54,14 +53,24 @@ class Window:
     latest: datetime
 
 
+@dataclass(frozen=True)
+class Mark:
+    """An empty transaction: when it was committed, where its segment will be, the newest transaction after it."""
+
+    archive: str
+    at: datetime
+    segment: Path
+    transaction: str
+
+
 class Recovery:
     """The recoverable window of every instance that has point-in-time recovery enabled."""
 
     def __init__(self, cloud: Cloud, instances: Instances, runs: Runs) -> None:
         self._instances, self._runs, self._archives = instances, runs, instances.archives
         self._latest = cloud.store.documents("sql.recovery")
-        self._lock = threading.Lock()
-        self._seen: dict[InstanceName, tuple[str, float]] = {}
+        self._seen: dict[InstanceName, Mark] = {}
+        self._pending: dict[InstanceName, Mark] = {}
 
     def window(self, name: InstanceName) -> Window | None:
         """The recoverable window; None while there is none yet. Raises NotFound, InvalidArgument when not enabled."""
@@ -93,28 +102,29 @@ class Recovery:
         return found
 
     def advance(self, name: InstanceName) -> None:
-        """Mark where something was committed since the last mark, or that one is old; else there is nothing to do."""
-        if self._archive(name) is None:
+        """Tell of a mark that has been archived since, and commit the next where there is a reason to.
+
+        A reason is a transaction since the last mark, or that the mark is old. An archive that does not move on gets no
+        further marks, for PostgreSQL keeps what it could not archive.
+        """
+        archive = self._archive(name)
+        if archive is None or not self._settled(name):
             return
-        seen, at = self._seen.get(name, ("", 0.0))
+        seen = self._seen.get(name)
         with self._connect(name) as connection:
-            idle = _newest_transaction(connection) == seen
-        if not idle or time.monotonic() - at > IDLE_MARK_SECONDS:
-            self.mark(name)
+            idle = seen is not None and _newest_transaction(connection) == seen.transaction
+        if seen is None or not idle or seen.archive != archive or now() - seen.at > IDLE_MARK:
+            self._commit(name, archive)
 
     def mark(self, name: InstanceName) -> datetime:
         """Commit a mark and see it archived; return its time. Raises InvalidArgument, DeadlineExceeded."""
-        archive, at = self.archive(name), now()
-        with self._connect(name) as connection:
-            connection.execute("SELECT pg_logical_emit_message(true, 'localcloud', 'mark')")
-            # One byte back: the address may be the very beginning of the next segment.
-            segment = connection.execute("SELECT pg_walfile_name(pg_switch_wal() - 1)").fetchone()
-            newest = _newest_transaction(connection)
-        assert segment is not None
-        self._await(name, self.log(name, archive) / segment[0])
-        self._tell(name, archive, at)
-        self._seen[name] = (newest, time.monotonic())
-        return at
+        committed = self._commit(name, self.archive(name))
+        deadline = time.monotonic() + ARCHIVE_SECONDS
+        while not self._settled(name):
+            if time.monotonic() > deadline:
+                raise exceptions.DeadlineExceeded(f"{name}: segment {committed.segment.name} was not archived")
+            time.sleep(_POLL_SECONDS)
+        return committed.at
 
     def after_backup(self, name: InstanceName) -> None:
         """Let the window reach from a new backup on, and let go what it makes superfluous. A broken archive is told."""
@@ -137,6 +147,7 @@ class Recovery:
         self._archives.forget(name)
         self._latest.delete(str(name))
         self._seen.pop(name, None)
+        self._pending.pop(name, None)
 
     def _archive(self, name: InstanceName) -> str | None:
         self._instances.get(name)
@@ -157,10 +168,10 @@ class Recovery:
     def _base(self, name: InstanceName, backup: int, end: datetime, archive: str) -> Base | None:
         data = self._runs.data(name, backup)
         first = first_segment(data)
-        if first is None or current(data) != archive:
+        if first is None or current(data) != archive or not (self.log(name, archive) / first).exists():
             return None
         # A backdated run tells an earlier end than its copy had.
-        copied = datetime.fromtimestamp((data / "backup_label").stat().st_ctime, end.tzinfo)
+        copied = datetime.fromtimestamp((data / "backup_label").stat().st_mtime, end.tzinfo)
         return Base(backup, max(end, copied), first)
 
     def _connect(self, name: InstanceName) -> psycopg.Connection[tuple[str]]:
@@ -170,18 +181,27 @@ class Recovery:
             raise exceptions.InvalidArgument("Invalid request: Invalid request since instance is not running.")
         return cluster.connect(ADMIN)
 
-    def _await(self, name: InstanceName, segment: Path) -> None:
-        deadline = time.monotonic() + ARCHIVE_SECONDS
-        while not segment.exists():
-            if time.monotonic() > deadline:
-                raise exceptions.DeadlineExceeded(f"{name}: segment {segment.name} was not archived; see its log")
-            time.sleep(_POLL_SECONDS)
+    def _commit(self, name: InstanceName, archive: str) -> Mark:
+        """Commit a mark, and close the segment that it is in, so that it is archived."""
+        at = now()
+        with self._connect(name) as connection:
+            connection.execute("SELECT pg_logical_emit_message(true, 'localcloud', 'mark')")
+            # One byte back: the address may be the very beginning of the next segment.
+            segment = _text(connection, "SELECT pg_walfile_name(pg_switch_wal() - 1)")
+            mark = Mark(archive, at, self.log(name, archive) / segment, _newest_transaction(connection))
+        self._seen[name] = self._pending[name] = mark
+        return mark
 
-    def _tell(self, name: InstanceName, archive: str, at: datetime) -> None:
-        with self._lock:
-            told = self._latest.get(str(name))
-            if told is None or told["archive"] != archive or told["time"] < at.isoformat():
-                self._latest.put(str(name), {"archive": archive, "time": at.isoformat()})
+    def _settled(self, name: InstanceName) -> bool:
+        """Whether no mark is still to be archived; one that has been is written down as the latest recoverable time."""
+        mark = self._pending.get(name)
+        if mark is None or mark.archive != self._archive(name):
+            return True
+        if not (mark.segment.exists() and archived(self._instances.data(name), mark.segment.name)):
+            return False
+        self._latest.put(str(name), {"archive": mark.archive, "time": mark.at.isoformat()})
+        self._pending.pop(name, None)
+        return True
 
 
 def write_recovery(data: Path, log: Path, at: datetime) -> None:
@@ -203,6 +223,11 @@ def recovered(data: Path) -> None:
 
 
 def _newest_transaction(connection: psycopg.Connection[tuple[str]]) -> str:
-    row = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+    """A number that moves on whenever a transaction that wrote something ends."""
+    return _text(connection, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+
+
+def _text(connection: psycopg.Connection[tuple[str]], query: LiteralString) -> str:
+    row = connection.execute(query).fetchone()
     assert row is not None
     return row[0]

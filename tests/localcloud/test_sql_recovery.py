@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-import secrets
+import os
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from google.api_core import exceptions
 from google.cloud import sqladmin_v1 as sql
@@ -38,6 +40,10 @@ def log_of(admin: SqlAdmin, name: str) -> Path:
     log = admin.cloud.control.sql_paths(admin.project, name).log
     assert log is not None
     return log
+
+
+def segments(admin: SqlAdmin, name: str) -> list[str]:
+    return sorted(path.name for path in log_of(admin, name).iterdir() if len(path.name) == 24)
 
 
 def archive(admin: SqlAdmin, name: str) -> datetime:
@@ -109,8 +115,7 @@ def test_a_gap_in_the_log_ends_the_recovery_with_an_error_that_names_it(shared: 
     for n in range(3):
         shared.rows(logged, f"INSERT INTO history VALUES ({n})")
         latest = archive(shared, logged)
-    segments = sorted(path for path in log_of(shared, logged).iterdir() if len(path.name) == 24)
-    lost = segments[-2]
+    lost = log_of(shared, logged) / segments(shared, logged)[-2]
     aside = lost.rename(lost.with_name("lost"))
     try:
         with pytest.raises(OperationFailed, match=f"segment {lost.name} is missing"):
@@ -134,32 +139,47 @@ def test_a_restore_begins_a_new_history(shared: SqlAdmin, logged: str):
     assert run.end_time < earliest <= latest
 
 
-def test_what_no_time_within_the_retention_needs_is_pruned(shared: SqlAdmin, logged: str):
-    control, log = shared.cloud.control, log_of(shared, logged)
-    old = control.automated_backup(shared.project, logged, at=datetime.now(UTC) - timedelta(days=9))
-    shared.ended(logged, old)
-    before = {path.name for path in log.iterdir()}
-    assert before
+def test_what_no_time_within_the_retention_needs_is_pruned_and_the_window_still_holds(shared: SqlAdmin, logged: str):
+    """Backups of 9 and 8 days ago, and one of now: 7 days are kept, so the log of the ninth day is not needed."""
+    old = []
+    for days in (9, 8):
+        at = datetime.now(UTC) - timedelta(days=days)
+        run = shared.ended(logged, shared.cloud.control.automated_backup(shared.project, logged, at=at))
+        label = shared.cloud.control.sql_paths(shared.project, logged).backups[run.id] / "backup_label"
+        os.utime(label, (at.timestamp(), at.timestamp()))
+        old.append(re.search(r"file ([0-9A-F]{24})", label.read_text()).group(1))
+    assert old[0] in segments(shared, logged)
+    shared.rows(logged, "CREATE TABLE kept_for_days AS SELECT 1 AS n")
+    newest = shared.backup(logged)
+    assert segments(shared, logged)[0] == old[1]
+    earliest, latest = window(shared, logged)
+    assert abs(datetime.now(UTC) - timedelta(days=7) - earliest) < timedelta(minutes=1)
+
+    # From the backup of the eighth day, since there is no other once the newest is gone.
+    request = sql.SqlBackupRunsDeleteRequest(project=shared.project, instance=logged, id=newest.id)
+    shared.wait(shared.backups.delete(request))
+    shared.wait(start_recovery(shared, logged, latest, "far"))
+    assert shared.rows("far", "SELECT n FROM kept_for_days") == [(1,)]
+    shared.wait(shared.delete("far"))
 
 
 def test_an_archive_that_cannot_be_written_stops_the_window_and_loses_nothing(shared: SqlAdmin, logged: str):
-    log = log_of(shared, logged)
-    shared.backup(logged)
-    aside = log.rename(log.with_name(secrets.token_hex(2)))
-    log.write_text("a file where the folder shall be")
-    try:
-        _, latest = window(shared, logged)
-        shared.rows(logged, "INSERT INTO history VALUES (100)")
-        at = datetime.now(UTC)
-        time.sleep(0.5)
-        assert window(shared, logged)[1] == latest < at
-    finally:
-        log.unlink()
-        aside.rename(log)
-    deadline = time.monotonic() + 90
-    while window(shared, logged)[1] < at:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    _, latest = window(shared, logged)
+    current = shared.rows(logged, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0][0]
+    in_the_way = log_of(shared, logged) / current
+    in_the_way.write_text("not what the server has")
+    shared.rows(logged, "INSERT INTO history VALUES (100)")
+    at = datetime.now(UTC)
+    shared.rows(logged, "CREATE TABLE later AS SELECT 1 AS n")
+    with pytest.raises(ValueError, match=f"segment {current} was not archived"):
+        archive(shared, logged)
+    assert window(shared, logged)[1] == latest < at
+    assert in_the_way.read_text() == "not what the server has"
+
+    in_the_way.unlink()
+    assert archive(shared, logged) > at
     shared.wait(start_recovery(shared, logged, at, "whole"))
     assert shared.rows("whole", "SELECT count(*) FROM history WHERE n = 100") == [(1,)]
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        shared.rows("whole", "SELECT n FROM later")
     shared.wait(shared.delete("whole"))
