@@ -25,6 +25,13 @@ def backups_of(admin: SqlAdmin) -> Path:
     return admin.cloud.state / "sql" / "backups" / admin.project / "shared"
 
 
+def damage(relation: Path) -> None:
+    """Overwrite a part of the second page."""
+    with relation.open("r+b") as file:
+        file.seek(8192 + 4000)
+        file.write(b"damage" * 10)
+
+
 @pytest.fixture(scope="module")
 def scratch(shared: SqlAdmin) -> Iterator[str]:
     """A second instance, for restores."""
@@ -101,6 +108,45 @@ def test_a_damaged_backup_restores_nothing_and_the_old_data_serve_again(shared: 
         shared.wait(shared.start_restore("shared", run.id, scratch))
     assert shared.get(scratch).state == State.RUNNABLE
     assert shared.rows(scratch, "SELECT n FROM unharmed") == [(3,)]
+
+
+def test_a_damaged_page_is_backed_up_and_restored_as_it_is_and_found_by_who_reads_it(shared: SqlAdmin, scratch: str):
+    shared.rows("shared", "CREATE EXTENSION IF NOT EXISTS amcheck")
+    shared.rows("shared", "CREATE TABLE torn AS SELECT generate_series(1, 1000) AS n")
+    path = shared.rows("shared", "SELECT pg_relation_filepath('torn')")[0][0]
+    run = shared.backup("shared")
+    damage(shared.cloud.control.sql_paths(shared.project, "shared").backups[run.id] / path)
+    shared.wait(shared.start_restore("shared", run.id, scratch))
+    again = shared.backup(scratch)
+    assert again.status == Status.SUCCESSFUL
+    shared.wait(shared.start_restore(scratch, again.id, scratch))
+    with pytest.raises(psycopg.errors.DataCorrupted, match="invalid page in block 1"):
+        shared.rows(scratch, "SELECT count(*) FROM torn")
+    with pytest.raises(psycopg.errors.DataCorrupted, match="invalid page in block 1"):
+        shared.rows(scratch, "SELECT * FROM verify_heapam('torn')")
+    assert shared.rows("shared", "SELECT count(*) FROM torn") == [(1000,)]
+
+
+def test_a_restore_that_is_slow_or_fails_keeps_its_operation_polled_and_the_former_data(
+    shared: SqlAdmin, scratch: str, taken: sql.BackupRun
+):
+    control, place = shared.cloud.control, "SqlInstancesService.Restore"
+    shared.rows(scratch, "CREATE TABLE IF NOT EXISTS former AS SELECT 5 AS n")
+    fault = control.plant(place, "error", project=shared.project, resource=scratch, message="internal error")
+    with pytest.raises(OperationFailed, match="internal error"):
+        shared.wait(shared.start_restore("shared", taken.id, scratch))
+    assert control.fault(fault)["met"] == 1
+    assert shared.rows(scratch, "SELECT n FROM former") == [(5,)]
+
+    slow = control.plant(place, "delay", project=shared.project, resource=scratch, seconds=1.0)
+    operation = shared.start_restore("shared", taken.id, scratch)
+    control.wait_until_met(slow)
+    assert shared.operation(operation.name).status == sql.Operation.SqlOperationStatus.RUNNING
+    assert shared.get(scratch).state == State.MAINTENANCE
+    done = shared.wait(operation)
+    assert done.end_time - done.start_time > timedelta(seconds=1)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        shared.rows(scratch, "SELECT n FROM former")
 
 
 def test_a_backup_that_cannot_be_taken_is_failed_with_its_reason(shared: SqlAdmin):

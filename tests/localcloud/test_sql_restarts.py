@@ -84,6 +84,40 @@ def test_servers_outlive_a_kill_and_the_next_start_ends_what_was_under_way(own: 
     assert sorted(path.parent.name for path in left.glob("*/*/")) == ["main", *made_so_far(own), "scratch"]
 
 
+def test_a_recovery_to_a_point_in_time_outlives_kills_before_it_copies_and_while_it_replays(own: SqlAdmin):
+    backup = sql.BackupConfiguration(enabled=True, point_in_time_recovery_enabled=True)
+    own.create("logged", backup_configuration=backup)
+    identity = own.cloud.control.automated_backup(own.project, "logged")
+    own.cloud.restart()
+    own.open()
+    assert own.ended("logged", identity).status == Status.SUCCESSFUL
+
+    own.rows("logged", "CREATE TABLE kept AS SELECT generate_series(1, 100000) AS n")
+    at = own.cloud.control.archive_log(own.project, "logged")
+    own.rows("logged", "DROP TABLE kept")
+    held = own.cloud.control.plant("SqlInstancesService.Recover", "hold_before", project=own.project)
+    context = sql.CloneContext(destination_instance_name="then", point_in_time=at)
+    body = sql.InstancesCloneRequest(clone_context=context)
+    operation = own.instances.clone(sql.SqlInstancesCloneRequest(project=own.project, instance="logged", body=body))
+    own.cloud.control.wait_until_met(held)
+    own.cloud.restart()
+    await_path(own.cloud.state / "sql" / "instances" / own.project / "then" / "data")
+    own.cloud.restart()
+    own.open()
+    own.wait(operation)
+    assert own.rows("then", "SELECT count(*) FROM kept") == [(100000,)]
+    assert own.rows("then", "SELECT pg_is_in_recovery()") == [(False,)]
+    for name in ("then", "logged"):
+        own.wait(own.delete(name))
+
+
+def await_path(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def made_so_far(admin: SqlAdmin) -> list[str]:
     listed = admin.instances.list(sql.SqlInstancesListRequest(project=admin.project)).items
     return sorted(instance.name for instance in listed if instance.name.startswith("new-"))
