@@ -23,10 +23,10 @@ from psycopg import sql
 
 from embedded.ports import is_free
 from embedded.postmaster import POLL_SECONDS, Postmaster, StopMode, forget_recycled
-from embedded.programs import SYNC_METHOD, PostgresError, binaries, environment, execute, own
+from embedded.programs import SYNC_METHOD, PostgresError, binaries, copy_data, environment, execute, own
 from embedded.unprivileged import CannotRun, give, unprivileged
 
-__all__ = ["CannotRun", "Cluster", "PostgresError", "binaries", "check_socket", "own", "unprivileged"]
+__all__ = ["CannotRun", "Cluster", "PostgresError", "binaries", "check_socket", "copy_data", "own", "unprivileged"]
 
 SOCKET_PORT = 5432
 PASSWORD_FILE = "superuser.password"  # noqa: S105 - a file name

@@ -31,6 +31,7 @@ def install(cloud: Cloud) -> list[Servicer]:
     cloud.sql_control = SqlControl(instances, runs, backups, recovery)
     # What an unfinished operation was at work on is left to that operation, which runs again.
     cloud.at_start(lambda: instances.start_all([name for name in instances.names() if not operations.busy(name)]))
+    cloud.at_start(instances.trash.empty)
     cloud.at_start(scheduler.start)
     cloud.at_stop(instances.stop_all)
     cloud.at_stop(operations.stopping.set)

@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from embedded.programs import execute
 from localcloud.sql import archive_segment
 from localcloud.sql.archive_segment import MARKER
 from localcloud.sql.names import InstanceName
+from localcloud.sql.trash import Trash
 
 #: A segment with anything in it is closed and archived after this time, even while the local cloud does not run.
 TIMEOUT_SECONDS = 60
@@ -33,8 +33,8 @@ _SEGMENT = re.compile(r"[0-9A-F]{24}")
 class Archives:
     """The archives of all instances."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, trash: Trash) -> None:
+        self._folder, self._trash = folder, trash
 
     def home(self, name: InstanceName) -> Path:
         """The folder of an instance's archives."""
@@ -67,7 +67,7 @@ class Archives:
         """Remove the archives of earlier incarnations."""
         for folder in self.home(name).glob("*"):
             if folder.name != archive:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._trash.take(folder)
 
     def prune(self, name: InstanceName, archive: str, first: str) -> None:
         """Remove what is older than a segment."""
@@ -75,7 +75,7 @@ class Archives:
 
     def forget(self, name: InstanceName) -> None:
         """Remove all archives of an instance."""
-        shutil.rmtree(self.home(name), ignore_errors=True)
+        self._trash.take(self.home(name))
 
 
 def current(data: Path) -> str | None:

@@ -7,7 +7,6 @@ itself has is copied as it is, as a snapshot of its disk would: what a backup ho
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -120,7 +119,7 @@ class Backups(Servicer):
 
     def _copy(self, name: InstanceName, identity: int) -> None:
         home = self._runs.home(name, identity)
-        shutil.rmtree(home, ignore_errors=True)
+        self._instances.trash.take(home)
         home.mkdir(parents=True, exist_ok=True)
         making = home / f"attempt-{secrets.token_hex(4)}"
         self._instances.started(name).copy_to(making)

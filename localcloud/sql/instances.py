@@ -26,6 +26,7 @@ from localcloud.sql.extensions import Extensions
 from localcloud.sql.names import InstanceName
 from localcloud.sql.roles import ADMIN
 from localcloud.sql.settings import wanted_up
+from localcloud.sql.trash import Trash
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -41,7 +42,8 @@ class Instances:
     def __init__(self, cloud: Cloud) -> None:
         self._sockets = cloud.sockets
         self._folder = cloud.state / "sql" / "instances"
-        self.archives = Archives(cloud.state / "sql" / "wal")
+        self.trash = Trash(cloud.state / "sql" / "trash")
+        self.archives = Archives(cloud.state / "sql" / "wal", self.trash)
         self._extensions = Extensions(cloud.state / "sql" / "extensions")
         self._messages = cloud.store.messages("sql.instances", Instance)
         self._lock = threading.Lock()

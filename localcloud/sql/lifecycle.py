@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from google.api_core import exceptions
 from google.cloud.sqladmin_v1.types import Settings
 
-from embedded.postgres import Cluster, PostgresError, own
+from embedded.postgres import Cluster, PostgresError, copy_data, own
 from localcloud.sql.archives import current, gap
 from localcloud.sql.instances import Instances, State
 from localcloud.sql.names import InstanceName
@@ -42,7 +42,7 @@ class Lifecycle:
         self, cloud: Cloud, instances: Instances, runs: Runs, recovery: Recovery, operations: SqlOperations
     ) -> None:
         self._instances, self._runs, self._recovery = instances, runs, recovery
-        self._archives, self._places = instances.archives, Places(cloud.faults)
+        self._archives, self._trash, self._places = instances.archives, instances.trash, Places(cloud.faults)
         work = {
             "sql.create": self.create, "sql.update": self.update, "sql.restart": self.restart,
             "sql.restore": self.restore, "sql.clone": self.clone, "sql.recover": self.recover,
@@ -92,13 +92,13 @@ class Lifecycle:
         self._places.meet(RESTORE, name)
         source = self._runs.data(InstanceName.parse(payload["source"]), payload["backup"])
         cluster = self._instances.cluster(name)
-        fresh = _beside(cluster.data, "restore")
+        fresh = self._beside(cluster.data)
         try:
             self._copy(source, fresh, name)
             self._replace(cluster, fresh)
             self._archives.keep_only(name, current(cluster.data))
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            self._trash.take(fresh)
             self._become_runnable(name)
 
     def clone(self, name: InstanceName, payload: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Lifecycle:
         cluster = self._instances.cluster(name)
         try:
             if not cluster.data.exists():
-                fresh = _beside(cluster.data, "restore")
+                fresh = self._beside(cluster.data)
                 source = self._instances.started(InstanceName.parse(payload["source"]))
                 source.copy_to(fresh)
                 self._archives.begin(fresh, enabled=self._archiving(name))
@@ -127,7 +127,7 @@ class Lifecycle:
         try:
             self._places.meet(RECOVER, name)
             if not cluster.data.exists():
-                fresh = _beside(cluster.data, "restore")
+                fresh = self._beside(cluster.data)
                 self._copy(self._runs.data(source, payload["backup"]), fresh, name)
                 write_recovery(fresh, log, datetime.fromisoformat(payload["time"]))
                 fresh.rename(cluster.data)
@@ -148,16 +148,23 @@ class Lifecycle:
         cluster = self._instances.cluster(name)
         cluster.stop()
         shutil.rmtree(cluster.socket_dir, ignore_errors=True)
-        shutil.rmtree(self._instances.folder(name), ignore_errors=True)
+        self._trash.take(self._instances.folder(name))
         self._runs.forget(name)
         self._recovery.forget(name)
         self._instances.forget(name)
 
     def _copy(self, source: Path, fresh: Path, name: InstanceName) -> None:
         """Copy a backup to a new data directory of an instance, with an archive of its own."""
-        shutil.copytree(source, fresh, symlinks=True)
+        copy_data(source, fresh)
         self._archives.begin(fresh, enabled=self._archiving(name))
         own(fresh)
+
+    def _beside(self, data: Path) -> Path:
+        """A new name beside the data directory, after sweeping what a killed attempt left."""
+        for left in data.parent.glob(f"{data.name}.restore-*"):
+            self._trash.take(left)
+        data.parent.mkdir(parents=True, exist_ok=True)
+        return data.with_name(f"{data.name}.restore-{secrets.token_hex(4)}")
 
     def _align(self, name: InstanceName) -> None:
         self._archives.align(name, self._instances.data(name), enabled=self._archiving(name))
@@ -179,32 +186,18 @@ class Lifecycle:
         old = cluster.data.with_name("data.before")
         cluster.stop()
         if cluster.data.exists() and old.exists():
-            shutil.rmtree(cluster.data)  # an earlier attempt was killed before its restored server ran
+            self._trash.take(cluster.data)  # an earlier attempt was killed before its restored server ran
         elif cluster.data.exists():
             cluster.data.rename(old)
         fresh.rename(cluster.data)
         try:
             cluster.start()
         except PostgresError:
-            shutil.rmtree(cluster.data)
+            self._trash.take(cluster.data)
             old.rename(cluster.data)
             cluster.start()
             raise
-        _sweep(old)
+        self._trash.take(old)
 
     def _become_runnable(self, name: InstanceName) -> None:
         self._instances.mark(name, State.RUNNABLE)
-
-
-def _sweep(data: Path) -> None:
-    """Remove a data directory so that a half-removed one is never taken for a whole one."""
-    gone = data.rename(data.with_name(f"data.restore-{secrets.token_hex(4)}"))
-    shutil.rmtree(gone)
-
-
-def _beside(data: Path, purpose: str) -> Path:
-    """A new name beside the data directory, after sweeping what a killed attempt left."""
-    for left in data.parent.glob(f"{data.name}.{purpose}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    data.parent.mkdir(parents=True, exist_ok=True)
-    return data.with_name(f"{data.name}.{purpose}-{secrets.token_hex(4)}")

@@ -6,7 +6,6 @@ another name and is swept by the next attempt.
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -81,14 +80,14 @@ class Runs:
 
     def remove(self, name: InstanceName, identity: int) -> None:
         """Remove a run with its copy. Succeeds when it is gone."""
-        shutil.rmtree(self.home(name, identity), ignore_errors=True)
+        self._instances.trash.take(self.home(name, identity))
         self._messages.delete(_key(name, identity))
 
     def forget(self, name: InstanceName) -> None:
         """Remove all runs of an instance."""
         for run in self.of(name):
             self._messages.delete(_key(name, run.id))
-        shutil.rmtree(self._folder / name.project / name.instance, ignore_errors=True)
+        self._instances.trash.take(self._folder / name.project / name.instance)
 
 
 def surplus(runs: list[BackupRun], retained: int) -> list[BackupRun]:
