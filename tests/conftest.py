@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ from localcloud.control_client import Control
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
+ROOM_BYTES = 8 << 30
 
 
 class LocalCloud:
@@ -118,10 +120,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST_FIRST) if part in str(item.path)), 9))
 
 
+def in_memory_if_there_is_room() -> str:
+    """``/dev/shm`` where programs may run from it and much is free, else ``/tmp``.
+
+    Clusters and their backups have a thousand files each, and some disks take milliseconds to remove one.
+    """
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
+        return "/tmp"
+    free = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
+    return str(memory) if free > ROOM_BYTES else "/tmp"
+
+
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
     """A folder with a short path, below which Unix sockets fit; every user may look through it, as PostgreSQL must."""
-    folder = Path(tempfile.mkdtemp(prefix="lc-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="lc-", dir=in_memory_if_there_is_room()))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
