@@ -21,7 +21,7 @@ from localcloud.sql.instances import Instances
 from localcloud.sql.names import InstanceName, about_instance
 from localcloud.sql.operations import SqlOperations, Type
 from localcloud.sql.places import Places
-from localcloud.sql.runs import Runs, Status, now, surplus
+from localcloud.sql.runs import Runs, Status, now
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -100,7 +100,8 @@ class Backups(Servicer):
         run = self._runs.find(name, payload["backup"])
         if run.status != Status.SUCCESSFUL:  # else a kill came between the run's end and the operation's
             self._attempt(name, run, timedelta(seconds=payload["later"]))
-        self._let_go(name)
+        retention = self._instances.get(name).settings.backup_configuration.backup_retention_settings
+        self._runs.let_go(name, retention.retained_backups)
         self.when_done(name)
 
     def _attempt(self, name: InstanceName, run: BackupRun, later: timedelta) -> None:
@@ -124,12 +125,6 @@ class Backups(Servicer):
         making = home / f"attempt-{secrets.token_hex(4)}"
         self._instances.started(name).copy_to(making)
         making.rename(self._runs.data(name, identity))
-
-    def _let_go(self, name: InstanceName) -> None:
-        """Remove the automated runs that the instance's retention lets go."""
-        kept = self._instances.get(name).settings.backup_configuration.backup_retention_settings.retained_backups
-        for run in surplus(self._runs.of(name), kept):
-            self._runs.remove(name, run.id)
 
     def _remove(self, name: InstanceName, payload: dict[str, Any]) -> None:
         self._runs.remove(name, payload["backup"])

@@ -89,12 +89,11 @@ class Lifecycle:
     def restore(self, name: InstanceName, payload: dict[str, Any]) -> None:
         """Replace the instance's data by a backup's, users and passwords included."""
         self._instances.mark(name, State.MAINTENANCE)
-        self._places.meet(RESTORE, name)
-        source = self._runs.data(InstanceName.parse(payload["source"]), payload["backup"])
         cluster = self._instances.cluster(name)
         fresh = self._beside(cluster.data)
         try:
-            self._copy(source, fresh, name)
+            self._places.meet(RESTORE, name)
+            self._copy(InstanceName.parse(payload["source"]), payload["backup"], fresh, name)
             self._replace(cluster, fresh)
             self._archives.keep_only(name, current(cluster.data))
         finally:
@@ -128,7 +127,7 @@ class Lifecycle:
             self._places.meet(RECOVER, name)
             if not cluster.data.exists():
                 fresh = self._beside(cluster.data)
-                self._copy(self._runs.data(source, payload["backup"]), fresh, name)
+                self._copy(source, payload["backup"], fresh, name)
                 write_recovery(fresh, log, datetime.fromisoformat(payload["time"]))
                 fresh.rename(cluster.data)
             cluster.start(RECOVERY_SECONDS)
@@ -153,9 +152,10 @@ class Lifecycle:
         self._recovery.forget(name)
         self._instances.forget(name)
 
-    def _copy(self, source: Path, fresh: Path, name: InstanceName) -> None:
+    def _copy(self, source: InstanceName, backup: int, fresh: Path, name: InstanceName) -> None:
         """Copy a backup to a new data directory of an instance, with an archive of its own."""
-        copy_data(source, fresh)
+        with self._runs.held(source, backup) as data:
+            copy_data(data, fresh)
         self._archives.begin(fresh, enabled=self._archiving(name))
         own(fresh)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("localcloud.sql")
 ARCHIVE_SECONDS = 5.0
 IDLE_MARK = timedelta(seconds=60)
+CONNECT_SECONDS = 5
 _POLL_SECONDS = 0.02
 NOT_ENABLED = "Invalid request: Point-in-time recovery is not enabled for the instance."
 
@@ -179,7 +180,7 @@ class Recovery:
         cluster = self._instances.cluster(name)
         if not cluster.running():
             raise exceptions.InvalidArgument("Invalid request: Invalid request since instance is not running.")
-        return cluster.connect(ADMIN)
+        return cluster.connect(ADMIN, connect_timeout=CONNECT_SECONDS)
 
     def _commit(self, name: InstanceName, archive: str) -> Mark:
         """Commit a mark, and close the segment that it is in, so that it is archived."""

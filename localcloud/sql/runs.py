@@ -6,6 +6,9 @@ another name and is swept by the next attempt.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -32,6 +35,7 @@ class Runs:
         self._instances = instances
         self._folder = cloud.state / "sql" / "backups"
         self._messages = cloud.store.messages("sql.backups", BackupRun)
+        self._held: Counter[str] = Counter()
         self._last = cloud.store.documents("sql.backups.last")
 
     def home(self, name: InstanceName, identity: int) -> Path:
@@ -82,6 +86,22 @@ class Runs:
         """Remove a run with its copy. Succeeds when it is gone."""
         self._instances.trash.take(self.home(name, identity))
         self._messages.delete(_key(name, identity))
+
+    @contextmanager
+    def held(self, name: InstanceName, identity: int) -> Iterator[Path]:
+        """The data of a backup, which retention does not let go while they are read."""
+        key = _key(name, identity)
+        self._held[key] += 1
+        try:
+            yield self.data(name, identity)
+        finally:
+            self._held[key] -= 1
+
+    def let_go(self, name: InstanceName, retained: int) -> None:
+        """Remove the automated runs that retention lets go. One that is being read goes after the next backup."""
+        for run in surplus(self.of(name), retained):
+            if not self._held[_key(name, run.id)]:
+                self.remove(name, run.id)
 
     def forget(self, name: InstanceName) -> None:
         """Remove all runs of an instance."""

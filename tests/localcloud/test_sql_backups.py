@@ -136,6 +136,7 @@ def test_a_restore_that_is_slow_or_fails_keeps_its_operation_polled_and_the_form
     with pytest.raises(OperationFailed, match="internal error"):
         shared.wait(shared.start_restore("shared", taken.id, scratch))
     assert control.fault(fault)["met"] == 1
+    assert shared.get(scratch).state == State.RUNNABLE
     assert shared.rows(scratch, "SELECT n FROM former") == [(5,)]
 
     slow = control.plant(place, "delay", project=shared.project, resource=scratch, seconds=1.0)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import sqladmin_v1 as sql
 
-from localcloud.sql.runs import surplus
+from localcloud.sql.names import InstanceName
+from localcloud.sql.runs import Runs, surplus
+from localcloud.sql.trash import Trash
 from localcloud.sql.windows import due, last_window
+from localcloud.store import Store
 
 State = sql.DatabaseInstance.SqlInstanceState
 Policy = sql.Settings.SqlActivationPolicy
@@ -61,3 +66,20 @@ def test_retention_lets_go_the_oldest_automated_runs_and_never_one_on_demand():
 def test_failed_runs_do_not_push_good_ones_out():
     runs = [run(1), run(2, Status.FAILED), run(3, Status.FAILED)]
     assert surplus(runs, 1) == []
+
+
+def test_a_backup_that_is_being_read_outlives_retention_until_the_next_one(tmp_path: Path):
+    name, store = InstanceName("p", "i"), Store(tmp_path / "store.db")
+    cloud, instances = SimpleNamespace(state=tmp_path, store=store), SimpleNamespace(trash=Trash(tmp_path / "trash"))
+    runs = Runs(cloud, instances)
+    for number in (1, 2, 3):
+        runs.put(name, run(number))
+        runs.data(name, number).mkdir(parents=True)
+    with runs.held(name, 1) as data:
+        runs.let_go(name, 1)
+        assert data.exists()
+        assert [item.id for item in runs.of(name)] == [1, 3]
+    runs.let_go(name, 1)
+    assert [item.id for item in runs.of(name)] == [3]
+    assert not data.exists()
+    store.close()
