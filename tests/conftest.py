@@ -123,13 +123,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def in_memory_if_there_is_room() -> str:
     """``/dev/shm`` where programs may run from it and much is free, else ``/tmp``.
 
-    Clusters and their backups have a thousand files each, and some disks take milliseconds to remove one.
+    Clusters, backups and environments have a thousand files each, and some disks take milliseconds to remove one.
     """
     memory = Path("/dev/shm")
     if not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
         return "/tmp"
     free = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
     return str(memory) if free > ROOM_BYTES else "/tmp"
+
+
+# Where pytest makes the tests' own folders.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", in_memory_if_there_is_room())
 
 
 @pytest.fixture(scope="session")

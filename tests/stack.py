@@ -24,6 +24,7 @@ from deployments.stack.programs import cloud_endpoints
 from deployments.stack.status import read_status
 from embedded.ports import free_port
 from localcloud.control_client import Control
+from tests.conftest import in_memory_if_there_is_room
 
 CARETAKER = [sys.executable, "-m", "deployments.cli"]
 ROOT = Path(__file__).parent.parent
@@ -87,7 +88,7 @@ def running_stack(state: Path, *options: str) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The stack that the tests of a session share."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="ck-", dir=in_memory_if_there_is_room()))
     folder.chmod(0o755)
     try:
         with running_stack(folder) as running:
