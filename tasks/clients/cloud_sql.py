@@ -25,6 +25,8 @@ from tasks.models import Backup, SqlInstance
 VIEWER = "roles/cloudsql.viewer"
 ADMIN = "roles/cloudsql.admin"
 LIVE_BACKUPS = frozenset({"ENQUEUED", "OVERDUE", "RUNNING"})
+#: Longest pause between two looks at an operation; the Admin API allows 180 reads a minute.
+LOOK_EVERY = timedelta(seconds=1)
 OnStatus = Callable[[str], None]
 
 
@@ -76,7 +78,7 @@ class CloudSql:
         """
         done = wait_for(
             lambda: self._operation(name), lambda operation: operation.status.name == "DONE", deadline,
-            f"Cloud SQL operation {name}",
+            f"Cloud SQL operation {name}", most=LOOK_EVERY,
             on_poll=None if on_poll is None else lambda operation: on_poll(operation.status.name.lower()),
         )
         if done.error.errors:

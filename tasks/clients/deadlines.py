@@ -24,3 +24,5 @@ CALL_SECONDS = CALL.total_seconds()
 CONNECT = timedelta(seconds=10)
 STATEMENT = timedelta(seconds=60)
 LOCK = timedelta(seconds=5)
+#: One statement that reads a whole table: a hundred gigabytes at 30 MB/s.
+WHOLE_TABLE = timedelta(hours=1)

@@ -6,6 +6,9 @@ passwords appear in no log and no message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
+
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -39,11 +42,18 @@ def where(url: URL) -> str:
     return f"{url.username or ''}@{url.database or ''}"
 
 
-def postgres(url: URL, application: str = APPLICATION) -> Engine:
-    """An engine that opens a session for each use, so that none outlives a changed password or a restored server."""
+def postgres(
+    url: URL, application: str = APPLICATION, statement: timedelta = deadlines.STATEMENT,
+    settings: Mapping[str, str] | None = None,
+) -> Engine:
+    """An engine that opens a session for each use, so that none outlives a changed password or a restored server.
+
+    ``statement``: the longest that one statement may take. ``settings``: more of the session's, as ``{name: value}``.
+    """
     options = {
-        "statement_timeout": int(deadlines.STATEMENT.total_seconds() * 1000),
+        "statement_timeout": int(statement.total_seconds() * 1000),
         "lock_timeout": int(deadlines.LOCK.total_seconds() * 1000),
+        **(settings or {}),
     }
     return create_engine(
         url, poolclass=NullPool, hide_parameters=True,

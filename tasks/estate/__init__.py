@@ -5,6 +5,7 @@ line that names every error found, with the nearest name that would have been ri
 """
 
 from tasks.estate.cloud_run import Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
+from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences, TableRule
 from tasks.estate.estate import Estate
 from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, Notify, Secret
 
@@ -13,14 +14,18 @@ __all__ = [
     "Canary",
     "CanaryStep",
     "Database",
+    "DrillPolicy",
     "Estate",
     "Freeze",
     "Google",
+    "ManifestPolicy",
     "Migration",
     "Notify",
+    "ObjectReferences",
     "Probe",
     "Secret",
     "Service",
     "Sync",
+    "TableRule",
     "fill_in_urls",
 ]

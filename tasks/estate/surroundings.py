@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
+from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences
 from tasks.models import Frozen
 
 #: https://cloud.google.com/resource-manager/docs/creating-managing-projects: 6 to 30 letters, digits, hyphens.
@@ -49,10 +50,15 @@ class Google(Frozen):
 
 
 class BackupPolicy(Frozen):
-    """How old the newest backup may be, and how many are kept."""
+    """How old the newest backup may be, how many are kept, and whether any moment in between can be restored.
+
+    ``lag_minutes``: how far behind now the latest restorable moment may be.
+    """
 
     max_age_hours: int = Field(26, ge=1, le=24 * 31)
     retained: int = Field(7, ge=1, le=365)
+    point_in_time: bool = False
+    lag_minutes: int = Field(30, ge=1, le=24 * 60)
 
     @property
     def max_age(self) -> timedelta:
@@ -65,6 +71,7 @@ class Database(Frozen):
 
     ``users`` are the login users between which a rotation alternates; ``url_secret`` holds the connection string that
     the services read; ``must_not_be_empty`` are tables without whose rows a restored backup proves nothing.
+    ``manifest``, ``objects`` and ``drill`` say how its backups are proved.
     """
 
     name: ShortName
@@ -75,6 +82,9 @@ class Database(Frozen):
     url_secret: SecretName
     must_not_be_empty: tuple[str, ...] = ()
     backup: BackupPolicy = BackupPolicy()
+    manifest: ManifestPolicy = ManifestPolicy()
+    objects: tuple[ObjectReferences, ...] = ()
+    drill: DrillPolicy = DrillPolicy()
 
 
 class Secret(Frozen):

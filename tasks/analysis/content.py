@@ -1,0 +1,141 @@
+"""Compares the content of a restored copy with what a manifest saw on production.
+
+A manifest belongs to one moment and a backup to another. What is comparable is said by the table's rule (see
+``tasks/estate/drills.py``): rows of an ``exact`` table are the same; of one that ``grows``, every range of the key that
+the manifest saw is the same, but the newest ones, where a transaction that was under way may have added rows since; of
+one that ``varies``, only the number of rows is compared, and the evidence says so. Safety property: a table of the
+manifest that is not in the copy, or cannot be read, is a failure, whatever its rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from tasks.backup_models import Beat, Chunk, Evidence, Manifest, TableContent
+
+#: In so many of the newest ranges, rows may have been added: transactions under way when the manifest was taken.
+LENIENT = 2
+SHOWN = 20
+
+
+def compare(manifest: Manifest, found: Iterable[TableContent]) -> list[Evidence]:
+    """One line for each table that is not as it was, and one for each rule whose tables all are."""
+    copies = {content.table: content for content in found}
+    good: dict[str, list[TableContent]] = {}
+    bad: list[Evidence] = []
+    for table in manifest.tables:
+        what = _wrong(table, copies.pop(table.table, None))
+        if what:
+            bad.append(Evidence(what=what, ok=False))
+        else:
+            good.setdefault(table.compare, []).append(table)
+    bad += [Evidence(what=f"table {name} is in the copy and not in the manifest", ok=False) for name in sorted(copies)]
+    return [*bad, *(_agreed(rule, tables) for rule, tables in sorted(good.items()))]
+
+
+def not_empty(wanted: Sequence[str], found: Iterable[TableContent]) -> list[Evidence]:
+    """Whether the tables without whose rows a backup proves nothing have rows."""
+    rows = {content.table: content.rows for content in found}
+    evidence = []
+    for name in wanted:
+        full = name if "." in name else f"public.{name}"
+        count = rows.get(full, 0)
+        evidence.append(Evidence(what=f"{full} holds {count:,} rows" if count else f"{full} is empty", ok=count > 0))
+    return evidence
+
+
+def heartbeat(
+    found: Beat | None, expected: bool, origin: str, moment: datetime, gap: timedelta, ended: datetime | None = None
+) -> list[Evidence]:
+    """Whether the newest heartbeat is one of this instance, just before the moment that the copy claims to be from.
+
+    ``moment`` is when the backup began (or the point in time), ``ended`` when it was over: a physical backup holds what
+    was committed up to its end.
+    """
+    if found is None:
+        what = "the copy holds no heartbeat" + ("" if expected else ", nor did production: RPO not measured")
+        return [Evidence(what=what, ok=not expected)]
+    age, of = moment - found.at, "backup" if ended else "point in time"
+    late = "" if age <= gap else f": more than {in_time(gap)} before it"
+    said = f"the newest heartbeat is of {found.at:%Y-%m-%d %H:%M:%S} UTC, {in_words(age)} the {of}{late}"
+    lines = [Evidence(what=said, ok=age <= gap)]
+    last = (ended or moment) + timedelta(seconds=5)
+    if found.at > last:
+        lines.append(Evidence(what=f"the newest heartbeat is younger than {last:%Y-%m-%d %H:%M:%S} UTC", ok=False))
+    if found.origin != origin:
+        lines.append(Evidence(what=f"the heartbeat is one of {found.origin}, not of {origin}", ok=False))
+    return lines
+
+
+def in_words(age: timedelta) -> str:
+    """How far something lies before (or after) something else."""
+    return f"{in_time(abs(age))} {'before' if age >= timedelta() else 'into'}"
+
+
+def in_time(span: timedelta) -> str:
+    """A span as a person says it."""
+    seconds = span.total_seconds()
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _wrong(table: TableContent, copy: TableContent | None) -> str:
+    if copy is None:
+        return f"table {table.table} is missing ({table.rows:,} rows in the manifest)"
+    if copy.why:
+        return f"table {table.table} cannot be read: {copy.why}"
+    if table.why:
+        return f"table {table.table} could not be read on production: {table.why}"
+    return {"exact": _exact, "grows": _grown, "varies": _varied}[table.compare](table, copy)
+
+
+def _exact(table: TableContent, copy: TableContent) -> str:
+    if copy.rows != table.rows:
+        return f"table {table.table} holds {copy.rows:,} rows, {table.rows:,} in the manifest"
+    if copy.checksum != table.checksum:
+        return f"table {table.table} holds {copy.rows:,} rows as in the manifest, but other ones: its checksum differs"
+    return ""
+
+
+def _varied(table: TableContent, copy: TableContent) -> str:
+    allowed = table.rows * table.tolerance_percent / 100
+    if abs(copy.rows - table.rows) > allowed:
+        return (
+            f"table {table.table} holds {copy.rows:,} rows, {table.rows:,} in the manifest: more than "
+            f"{table.tolerance_percent:g} % apart"
+        )
+    return ""
+
+
+def _grown(table: TableContent, copy: TableContent) -> str:
+    there = {chunk.number: chunk for chunk in copy.chunks}
+    newest = {chunk.number for chunk in table.chunks[-LENIENT:]}
+    for chunk in table.chunks:
+        other = there.pop(chunk.number, Chunk(number=chunk.number, rows=0, checksum="0"))
+        may_have_more = chunk.number in newest and other.rows > chunk.rows
+        if other.rows < chunk.rows:
+            return f"{_part(table, chunk)} holds {other.rows:,} rows, {chunk.rows:,} in the manifest"
+        if not may_have_more and (other.rows, other.checksum) != (chunk.rows, chunk.checksum):
+            return f"{_part(table, chunk)} holds other rows than in the manifest: rows were changed or added there"
+    strangers = [chunk for number, chunk in there.items() if number < min(newest, default=0)]
+    return f"{_part(table, strangers[0])} holds rows, none in the manifest" if strangers else ""
+
+
+def _part(table: TableContent, chunk: Chunk) -> str:
+    return f"table {table.table}, part {chunk.number} of its key {table.key},"
+
+
+def _agreed(rule: str, tables: list[TableContent]) -> Evidence:
+    rows = sum(table.rows for table in tables)
+    count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}, {rows:,} rows"
+    names = ", ".join(table.table for table in tables[:SHOWN])
+    match rule:
+        case "exact":
+            return Evidence(what=f"{count}: the same rows")
+        case "grows":
+            return Evidence(what=f"{count}: all that the manifest saw is there ({names})")
+        case _:
+            return Evidence(what=f"{count}: their number is within its tolerance; content not compared ({names})")
