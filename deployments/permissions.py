@@ -19,6 +19,8 @@ ROLES: dict[str, str] = {
     "roles/secretmanager.viewer": "secretmanager.versions.list",
     "roles/secretmanager.secretAccessor": "secretmanager.versions.access",
     "roles/secretmanager.secretVersionManager": "secretmanager.versions.disable",
+    # verify-backups: the login of a restored copy lives in a secret of its own for an hour.
+    "roles/secretmanager.admin": "secretmanager.secrets.create",
     "roles/storage.objectUser": "storage.objects.create",
     "roles/logging.viewer": "logging.logEntries.list",
     "roles/monitoring.viewer": "monitoring.timeSeries.list",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FLOWS: dict[str, tuple[str, str, str]] = {
     "deploy": ("flows.deploy", "deploy", "Deploy"),
     "roll-back": ("flows.roll_back", "roll_back", "RollBack"),
+    "verify-backups": ("flows.verify_backups", "verify_backups", "VerifyBackups"),
+    "take-manifest": ("flows.take_manifest", "take_manifest", "TakeManifest"),
+    "record-heartbeat": ("flows.record_heartbeat", "record_heartbeat", "RecordHeartbeat"),
 }
 
 #: How long the end of a run waits for its events to be sent.

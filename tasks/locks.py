@@ -22,3 +22,10 @@ async def services_locked(site: Site, services: tuple[str, ...]) -> AsyncIterato
             lock = site.ledger.lock(f"{site.estate.google.project}/{name}", holder=f"caretaker {run_name()}")
             await asyncio.to_thread(held.enter_context, lock)
         yield
+
+
+@asynccontextmanager
+async def drill_locked(site: Site, database: str) -> AsyncIterator[None]:
+    """Hold the lock of the drills of a database. Raises Conflict, naming the holder, where it is held."""
+    async with services_locked(site, (f"drill/{database}",)):
+        yield

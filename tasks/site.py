@@ -14,13 +14,16 @@ from pathlib import Path
 from tasks.clients.builds import Builds
 from tasks.clients.cloud_run import CloudRun
 from tasks.clients.cloud_sql import CloudSql
+from tasks.clients.cloud_sql_scratch import ScratchSql
 from tasks.clients.google import Google
+from tasks.clients.inspection import Inspector
 from tasks.clients.ledger import Ledger
 from tasks.clients.logs import Logs
 from tasks.clients.postgres import Postgres
 from tasks.clients.probes import Prober
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
+from tasks.clients.temporary_secrets import TemporarySecrets
 from tasks.estate import Database, Estate
 from tasks.models import SecretPin
 from tasks.settings import Settings, settings
@@ -55,6 +58,14 @@ class Site:
         return CloudSql(self.google)
 
     @cached_property
+    def scratch(self) -> ScratchSql:
+        return ScratchSql(self.google)
+
+    @cached_property
+    def temporary_secrets(self) -> TemporarySecrets:
+        return TemporarySecrets(self.google)
+
+    @cached_property
     def logs(self) -> Logs:
         return Logs(self.google)
 
@@ -71,6 +82,10 @@ class Site:
     def database(self, database: Database) -> Postgres:
         """A client of one database, with the connection string that its services read."""
         return Postgres(self.secrets.access(SecretPin(secret=database.url_secret, version="latest")))
+
+    def inspector(self, database: Database) -> Inspector:
+        """A client that reads production's structure and content, with the same connection string."""
+        return Inspector(self.secrets.access(SecretPin(secret=database.url_secret, version="latest")))
 
     @property
     def who(self) -> str:

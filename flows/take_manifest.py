@@ -1,0 +1,38 @@
+"""Take manifest: write down what production holds, so that the next backup can be compared with it.
+
+When: shortly before the window in which Cloud SQL takes its backup. It reads production in one READ ONLY snapshot and
+writes one object into the estate's bucket; it never changes production.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.drills import chosen_database
+from tasks.manifests import list_manifests, told, write_manifest
+from tasks.site import open_site
+
+
+class TakeManifest(BaseModel):
+    """What a person decides about a manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estate: Path = Field(Path("estate.toml"), description="The estate file: whose database is read")
+    database: str = Field("", description="The database, by its name in the estate; empty: the only one there is")
+    dry_run: bool = Field(False, description="Name the newest manifest that there is, and take none")
+
+
+@flow(name="take-manifest", flow_run_name="take manifest", timeout_seconds=2 * 3600)
+async def take_manifest(request: TakeManifest) -> Any:
+    """Read what production holds and keep it."""
+    site = open_site(request.estate)
+    database = chosen_database(site, request.database)
+    if request.dry_run:
+        return told(database, await list_manifests(site, database))
+    manifest = await write_manifest(site, database)
+    return told(database, (manifest.taken,), manifest)

@@ -1,0 +1,53 @@
+"""Verify backups: restore one every night into a scratch instance and say how good it is, level by level.
+
+When: nightly, the newest backup; once a month a random older one, and once a month a point in time; by hand. It makes a
+scratch instance, a service and a secret for a while, each with a label and an end, and deletes them again. It never
+changes production: that instance is read, and cloned from. Killed at any moment and run again, it first removes what
+the killed run left, by label.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.backup_models import Pick
+from tasks.drill_reports import drill_report
+from tasks.drills import chosen_database, climb, conclude_drill, measure, plan_drill, planned_drill, tell
+from tasks.locks import drill_locked
+from tasks.scratch import sweep
+from tasks.site import open_site
+
+
+class VerifyBackups(BaseModel):
+    """What a person decides about a drill."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estate: Path = Field(Path("estate.toml"), description="The estate file: whose backups are proved")
+    database: str = Field("", description="The database, by its name in the estate; empty: the only one there is")
+    pick: Pick = Field(
+        "newest", description="What is restored: the newest backup, a random older one, or a random point in time"
+    )
+    all_objects: bool = Field(False, description="Look at every object that rows refer to, not at tonight's share")
+    dry_run: bool = Field(False, description="Judge what can be judged without restoring, and make nothing")
+
+
+@flow(name="verify-backups", flow_run_name="verify backups: {request.pick}", timeout_seconds=6 * 3600)
+async def verify_backups(request: VerifyBackups) -> Any:
+    """Judge the backups, restore one, climb the ladder on the copy, delete it, measure, report."""
+    site = open_site(request.estate)
+    database = chosen_database(site, request.database)
+    async with drill_locked(site, database.name):
+        plan = await plan_drill(site, database, request.pick)
+        if request.dry_run:
+            planned = planned_drill(plan)
+            return planned.model_copy(update={"report": drill_report(planned)})
+        swept = await sweep(site, database)
+        climbed = await climb(site, database, plan, request.all_objects)
+        verdict = await conclude_drill(site, database, plan, climbed, swept)
+        await measure(site, database, verdict)
+    return await tell(site, database, verdict)

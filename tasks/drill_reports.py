@@ -1,0 +1,82 @@
+"""Writes a drill as Markdown, for the UI: the verdict first, then the ladder, then what each level rests on."""
+
+from __future__ import annotations
+
+from tasks.analysis.content import in_time
+from tasks.backup_models import DrillVerdict, LevelResult
+
+MARKS = {"passed": "✓", "failed": "✗", "not_possible": "∅", "skipped": "–", "incomplete": "∅", "planned": "→"}
+WORDS = {"passed": "passed", "failed": "failed", "not_possible": "not possible", "skipped": "not asked for"}
+
+
+def drill_report(verdict: DrillVerdict) -> str:
+    """The report of a drill."""
+    head = f"# {MARKS[verdict.verdict]} Backups of {verdict.database}: {headline(verdict)}"
+    parts = [head, _cell(verdict.why), *(f"- {line}" for line in figures(verdict))]
+    body = [_ladder(verdict.levels), *(_level(item) for item in verdict.levels), _findings(verdict)]
+    return "\n\n".join([parts[0], *filter(None, parts[1:2]), "\n".join(parts[2:]), *filter(None, body)])
+
+
+def headline(verdict: DrillVerdict) -> str:
+    """The verdict in a few words."""
+    if verdict.verdict == "planned":
+        return f"would restore {verdict.target.what}"
+    reached = f"L{verdict.highest}" if verdict.highest >= 0 else "none"
+    return f"{verdict.verdict}, highest level passed: {reached}"
+
+
+def figures(verdict: DrillVerdict) -> list[str]:
+    """What was measured, a line each."""
+    days = verdict.days_since_full_pass
+    lines = [
+        f"restored: {verdict.target.what} ({verdict.target.pick.replace('_', ' ')})",
+        f"days since the last full pass: {'there never was one' if days is None else f'{days:g}'}",
+        "" if verdict.rto_seconds is None else f"RTO, the time to restore: {seconds(verdict.rto_seconds)}",
+        "" if verdict.rpo_seconds is None else f"RPO, what would be lost: {seconds(verdict.rpo_seconds)}",
+        f"size: {megabytes(verdict.backup_bytes)} as a backup, {megabytes(verdict.restored_bytes)} restored",
+        f"the drill took {seconds(verdict.seconds)}" if verdict.seconds else "",
+        f"cost: {verdict.cost}" if verdict.cost else "",
+        f"worse than last time: {verdict.worse}" if verdict.worse else "",
+        f"swept: {', '.join(verdict.swept)}" if verdict.swept else "",
+        f"as a page: {verdict.page}" if verdict.page else "",
+    ]
+    return [_cell(line) for line in lines if line]
+
+
+def seconds(value: float) -> str:
+    """A span for a person."""
+    from datetime import timedelta
+
+    return in_time(timedelta(seconds=value))
+
+
+def megabytes(value: int | None) -> str:
+    """A size for a person."""
+    return "unknown" if value is None else f"{value / 1e6:,.1f} MB"
+
+
+def _ladder(levels: tuple[LevelResult, ...]) -> str:
+    lines = ["| level | what | verdict | seconds |", "| --- | --- | --- | --- |"]
+    for item in levels:
+        why = f": {_cell(item.why)}" if item.why else ""
+        spent = f"{item.seconds:.1f}" if item.seconds else ""
+        lines.append(f"| {item.name} | {item.title} | {MARKS[item.verdict]} {WORDS[item.verdict]}{why} | {spent} |")
+    return "\n".join(lines)
+
+
+def _level(item: LevelResult) -> str:
+    if not item.evidence:
+        return ""
+    lines = [f"## {MARKS[item.verdict]} {item.name} {item.title}", ""]
+    return "\n".join([*lines, *(f"- {'✓' if line.ok else '✗'} {_cell(line.what)}" for line in item.evidence)])
+
+
+def _findings(verdict: DrillVerdict) -> str:
+    if not verdict.findings:
+        return ""
+    lines = [f"- ⚠ **{_cell(f.subject)}**: {_cell(f.what)} → {_cell(f.way_out)}" for f in verdict.findings]
+    return "\n".join(["## Findings", "", *lines])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
