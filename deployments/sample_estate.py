@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +26,8 @@ from tasks.models import SqlInstance
 from tasks.policies import REVISION_DEADLINE
 from tasks.settings import Settings
 
+#: The pictures that the sample's rows refer to, with the size and the MD5 that its specs tell.
+PLOTS = Path(__file__).parent.parent / "examples" / "pyplots" / "plots"
 TIER = "db-f1-micro"
 VERSION = "POSTGRES_18"
 LABELS = {"made-by": "caretaker-sample"}
@@ -38,12 +41,20 @@ def seed(estate: Estate, settings: Settings, say: Say) -> None:
         raise Refused(f"making the sample of {estate.name} refused: {estate.file.name} does not say local_cloud = true")
     google, sockets = Google(estate.google, settings), str(settings.local_cloud["sockets"])
     with ThreadPoolExecutor(max_workers=4) as pool:
-        steps: list[Future[Any]] = [pool.submit(Bucket(google, estate.google.bucket).ensure, LABELS)]
+        steps: list[Future[Any]] = [pool.submit(_bucket, Bucket(google, estate.google.bucket))]
         steps += [pool.submit(_database, google, estate, database, sockets, say) for database in estate.databases]
         generated = [secret.name for secret in estate.secrets if secret.rotation == "generated"]
         steps += [pool.submit(_generated, SecretManager(google), name, say) for name in generated]
         for step in steps:
             step.result()
+
+
+def _bucket(bucket: Bucket) -> None:
+    bucket.ensure(LABELS)
+    there = set(bucket.list("plots/"))
+    for picture in sorted(PLOTS.glob("*.svg")):
+        if f"plots/{picture.name}" not in there:
+            bucket.put_if_absent(f"plots/{picture.name}", picture, "image/svg+xml")
 
 
 def _generated(manager: SecretManager, name: str, say: Say) -> None:
@@ -89,7 +100,7 @@ def _create_instance(google: Google, database: Database) -> str:
         "deletion_protection_enabled": False,
         "backup_configuration": {
             "enabled": True,
-            "start_time": "03:00",
+            "start_time": "22:00",
             "point_in_time_recovery_enabled": True,
             "backup_retention_settings": {"retained_backups": database.backup.retained},
         },
