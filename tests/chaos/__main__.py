@@ -15,6 +15,8 @@ from tests.chaos.cases import generate, sample
 from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, Outcome, Scenario, run_all
 from tests.chaos.roll_back_scenario import RollBackScenario
+from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
+from tests.flows.drills import Drilled
 from tests.sample import Sample, run
 from tests.stack import Stack, running_stack
 
@@ -60,7 +62,16 @@ def _released(folder: Path, project: str) -> Sample:
     return estate
 
 
-SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {"deploy": _deploy, "roll-back": _roll_back}
+def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
+    drilled = Drilled(_released(folder, "chaos-drill"), stack).prepare()
+    drilled.night()
+    stack.control.archive_log(drilled.project, drilled.database.instance)
+    return [VerifyBackupsScenario(drilled, pick) for pick in ("newest", "point_in_time")]
+
+
+SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {
+    "deploy": _deploy, "roll-back": _roll_back, "verify-backups": _verify_backups,
+}  # fmt: skip
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,62 @@
+"""The drill under chaos: whatever happens to it, nothing stays behind and production is untouched."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.flows.drills import Drilled, touches_production
+
+SETTLING_SECONDS = 60.0
+
+
+class VerifyBackupsScenario:
+    """One released estate with a night behind it; each case drills it once more."""
+
+    flow = "verify-backups"
+
+    def __init__(self, drilled: Drilled, pick: str) -> None:
+        self._drilled, self._pick = drilled, pick
+        self._before: list[Any] = []
+        self._after = 0
+
+    @property
+    def project(self) -> str:
+        return self._drilled.project
+
+    @property
+    def folder(self) -> Path:
+        return self._drilled.sample.folder
+
+    def prepare(self) -> dict[str, Any]:
+        self._before, self._after = self._drilled.fingerprint(), self._drilled.newest_call()
+        return {"estate": str(self._drilled.sample.estate_file), "pick": self._pick, "all_objects": True}
+
+    def check(self, verdict: dict[str, Any]) -> list[str]:
+        """Every level passed; no scratch instance, service, secret or note is left; production is as it was."""
+        wrong = []
+        if verdict["verdict"] != "passed":
+            wrong.append(f"ended {verdict['verdict']}: {str(verdict.get('why'))[:300]}")
+        self._await_quiet()
+        if left := self._drilled.leftovers():
+            wrong.append(f"left behind: {', '.join(left)}")
+        return wrong + self.check_safe()
+
+    def check_safe(self) -> list[str]:
+        """Production is as it was, and no writing call named it."""
+        wrong = []
+        if touched := touches_production(self._drilled, self._drilled.writes(self._after)):
+            wrong.append(f"written to production: {', '.join(touched)}")
+        if self._drilled.fingerprint() != self._before:
+            wrong.append("production's content, roles or settings differ")
+        return wrong
+
+    def _await_quiet(self) -> None:
+        """Wait until the cloud has ended what the killed run began."""
+        end = time.monotonic() + SETTLING_SECONDS
+        sql = self._drilled.sample.site.scratch
+        while time.monotonic() < end and any(
+            sql.under_way(instance.name) for instance in sql.list_instances() if instance.name.startswith("drill-")
+        ):
+            time.sleep(0.2)
