@@ -17,6 +17,10 @@ from pathlib import Path
 
 from localcloud.state import Ports, StartError, locked
 
+_PORTS = {
+    "grpc": "the gRPC APIs", "http": "the storage API", "bigquery": "the BigQuery API",
+    "control": "faults and the call log",
+}  # fmt: skip
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = _stop_event()
     try:
         with locked(options.state):
-            ports = Ports(options.grpc_port, options.http_port, options.control_port)
+            ports = Ports(options.grpc_port, options.http_port, options.control_port, options.bigquery_port)
             ports.check()
             _serve(options.state, ports, stop)
     except StartError as error:
@@ -61,7 +65,7 @@ def _stop_event() -> threading.Event:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud", description="An embedded Google Cloud on loopback.")
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="folder that keeps every resource")
-    for name, what in (("grpc", "the gRPC APIs"), ("http", "the storage API"), ("control", "faults and the call log")):
+    for name, what in _PORTS.items():
         help_ = f"port of {what}; default: the last one, or a free one"
         parser.add_argument(f"--{name}-port", type=_port, metavar="N", help=help_)
     return parser

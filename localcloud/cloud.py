@@ -22,6 +22,9 @@ from localcloud.rpc import Gate
 from localcloud.store import Store
 
 if TYPE_CHECKING:
+    from localcloud.bigquery.api import Api
+    from localcloud.bigquery.catalog import Catalog
+    from localcloud.billing.exports import Exports
     from localcloud.build.images import Images
     from localcloud.logs.entries import Entries
     from localcloud.run.requests import Requests
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 class Cloud:
     """State folder, store, call log, faults, operations, an event loop, and one attribute per neighbour."""
 
+    bigquery: Api  #: BigQuery's calls (localcloud.bigquery)
+    billing: Exports  #: billing exports (localcloud.billing)
     images: Images  #: built images, by URI (localcloud.build)
     logs: Entries  #: log entries (localcloud.logs)
     requests: Requests  #: per-request facts that Monitoring reads (localcloud.run)
@@ -43,6 +48,7 @@ class Cloud:
     sql_control: SqlControl  #: what the control API offers of Cloud SQL (localcloud.sql)
     storage: Objects  #: buckets and objects (localcloud.storage)
     storage_url: str  #: base URL of the storage API
+    tables: Catalog  #: BigQuery's datasets and tables (localcloud.bigquery)
     uploads: Uploads  #: resumable uploads (localcloud.storage)
 
     def __init__(self, state: Path) -> None:

@@ -6,6 +6,7 @@ of Google's API and never appears in the call log.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import grpc
 from aiohttp import web
+from google.api_core import exceptions
 
 from localcloud.cloud import Cloud
 from localcloud.faults import KINDS, Fault
@@ -35,6 +37,7 @@ def application(cloud: Cloud, methods: list[str]) -> web.Application:
         web.get("/faults/{id}", api.fault),
         web.delete("/faults/{id}", api.remove),
         web.post("/faults/{id}/release", api.release),
+        web.put("/billing-exports", api.export_billing),
         *cloud.sql_control.routes(),
     ])  # fmt: skip
     return app
@@ -43,6 +46,7 @@ def application(cloud: Cloud, methods: list[str]) -> web.Application:
 class _Control:
     def __init__(self, cloud: Cloud, methods: list[str]) -> None:
         self._calls, self._faults, self._methods = cloud.calls, cloud.faults, methods
+        self._cloud = cloud
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -82,6 +86,15 @@ class _Control:
     async def clear(self, request: web.Request) -> web.Response:
         self._faults.clear(request.query.get("project", ""))
         return web.json_response([fault.document() for fault in self._faults.list()])
+
+    async def export_billing(self, request: web.Request) -> web.Response:
+        """On Google a person switches a billing export on in the console: there is no call for it."""
+        body = await _body(request)
+        try:
+            put = await asyncio.to_thread(self._cloud.billing.put, body)
+        except exceptions.GoogleAPICallError as error:
+            raise _refused(web.HTTPBadRequest, error.message) from error
+        return web.json_response(put)
 
     def _found(self, request: web.Request) -> Fault:
         fault = self._faults.get(request.match_info["id"])

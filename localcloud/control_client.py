@@ -91,6 +91,11 @@ class Control:
         """Remove every fault, or those of one project."""
         self._ask("DELETE", "/faults", params={"project": project})
 
+    def export_billing(self, project: str, dataset: str, table: str, since: str, **more: Any) -> None:
+        """Switch a billing export on; ``more`` are further fields of ``localcloud.billing``. Raises ValueError."""
+        export = {"project": project, "dataset": dataset, "table": table, "since": since, **more}
+        self._ask("PUT", "/billing-exports", json=export)
+
     def methods(self) -> list[str]:
         """Every implemented gRPC method, as ``/package.Service/Method``."""
         found: list[str] = self._ask("GET", "/methods")

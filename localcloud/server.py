@@ -1,4 +1,4 @@
-"""One local cloud, put together: every service, the three ports, and the order in which they come and go.
+"""One local cloud, put together: every service, the ports, and the order in which they come and go.
 
 A port that was given must be had; one that was not is the last one used while that is free, so that clients find the
 local cloud again after a restart.
@@ -20,12 +20,13 @@ from aiohttp import web
 
 from embedded.ports import free_port
 from localcloud import control, rpc
+from localcloud.bigquery import http as bigquery
 from localcloud.cloud import Cloud
 from localcloud.state import Ports, announce, taken, withdraw
 from localcloud.storage import http as storage
 
 LOG = logging.getLogger("localcloud")
-SERVICES = ("secretmanager", "storage", "sql", "build", "logs", "monitoring", "run")
+SERVICES = ("secretmanager", "storage", "bigquery", "billing", "sql", "build", "logs", "monitoring", "run")
 _GRACE_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _TRIES = 5
@@ -46,6 +47,7 @@ class Server:
         """Serve everything, then tell so in the state folder. Raises StartError."""
         begun = time.monotonic()
         storage_socket = self._listen("storage", self._asked.storage)
+        bigquery_socket = self._listen("bigquery", self._asked.bigquery)
         control_socket = self._listen("control", self._asked.control)
         self.cloud.storage_url = _url(storage_socket)
         servicers = [servicer for name in SERVICES for servicer in _install(name, self.cloud)]
@@ -53,9 +55,10 @@ class Server:
         # The storage API first: operations that are resumed read sources from it.
         self._serve_http(storage.application(self.cloud), storage_socket)
         self.cloud.start()
+        self._serve_http(bigquery.application(self.cloud), bigquery_socket)
         grpc_port = self._serve_grpc(handlers)
         self._serve_http(control.application(self.cloud, handlers.paths), control_socket)
-        self._announce(grpc_port, _url(control_socket))
+        self._announce(grpc_port, _url(bigquery_socket), _url(control_socket))
         LOG.info("ready after %.1f s", time.monotonic() - begun)
 
     def stop(self) -> None:
@@ -107,10 +110,11 @@ class Server:
         last = self._last.get(name)
         return last["port"] if last else None
 
-    def _announce(self, grpc_port: int, control_url: str) -> None:
+    def _announce(self, grpc_port: int, bigquery_url: str, control_url: str) -> None:
         addresses = {
             "grpc": f"127.0.0.1:{grpc_port}",
             "storage": self.cloud.storage_url,
+            "bigquery": bigquery_url,
             "control": control_url,
             "sockets": str(self.cloud.sockets),
             "pid": os.getpid(),

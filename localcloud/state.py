@@ -27,6 +27,7 @@ class Ports:
     grpc: int | None = None
     storage: int | None = None
     control: int | None = None
+    bigquery: int | None = None
 
     def check(self) -> None:
         """Raise StartError for a port that is in use, before anything is made in the state folder."""

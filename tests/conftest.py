@@ -31,6 +31,7 @@ class LocalCloud:
 
     grpc: str
     storage: str
+    bigquery: str
     control: Control
     sockets: Path
     pid: int
@@ -99,7 +100,7 @@ class LocalCloud:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the local cloud did not become ready:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.02)
-        self.grpc, self.storage = found["grpc"], found["storage"]
+        self.grpc, self.storage, self.bigquery = found["grpc"], found["storage"], found["bigquery"]
         self.sockets, self.pid = Path(found["sockets"]), found["pid"]
         self.control = Control(found["control"])
 

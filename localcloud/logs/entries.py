@@ -113,6 +113,16 @@ class Entries:
                 last = position
         return found, None
 
+    def count(self, project: str, begin: float, end: float) -> int:
+        """How many entries bear a time from ``begin`` up to, not including, ``end``, in seconds since the epoch."""
+        self.flush()
+        with closing(_open(self._path)) as db:
+            row = db.execute(
+                "SELECT count(*) FROM entries WHERE project = ? AND ts >= ? AND ts < ?",
+                (project, max(int(begin * _NANOS), _oldest()), int(end * _NANOS)),
+            ).fetchone()
+            return int(row[0])
+
     def logs(self, projects: Sequence[str]) -> list[str]:
         """The names of the logs that have entries."""
         self.flush()

@@ -15,6 +15,7 @@ from google.api.monitored_resource_pb2 import MonitoredResource
 from google.api_core import exceptions
 from google.cloud.monitoring_v3.types import ListTimeSeriesRequest, ListTimeSeriesResponse, Point, TimeSeries
 
+from localcloud.monitoring import log_entries
 from localcloud.monitoring.aggregation import Shape, kinds, series, shape
 from localcloud.monitoring.metric_filter import select
 from localcloud.monitoring.metrics import RESOURCE_TYPE, Labels, labels_of
@@ -37,6 +38,8 @@ class MetricService(Servicer):
     @rpc("ListTimeSeries", ListTimeSeriesRequest, ListTimeSeriesResponse, writes=False, resource=lambda r: r.name)
     def list_time_series(self, request: ListTimeSeriesRequest) -> ListTimeSeriesResponse:
         project = _check(request)
+        if log_entries.is_asked_for(request.filter):
+            return log_entries.answer(request, project, self._cloud.logs.count, time.time())
         selection = select(request.filter)
         wanted = shape(selection.metric, request.interval, request.aggregation, time.time())
         seen = self._cloud.requests.between(project, selection.service, wanted.first, wanted.last)

@@ -20,6 +20,7 @@ import typer.main
 
 from deployments.cli import app
 from deployments.run import FLOWS, load, parse_parameters
+from localcloud.bigquery import http as bigquery
 from localcloud.faults import KINDS
 from tests.conftest import ROOT, LocalCloud
 
@@ -104,6 +105,15 @@ def test_every_storage_call_of_the_log_is_in_the_coverage_page_and_the_other_way
     for owner, methods in re.findall(r"^\| (Buckets|Objects)\.([A-Z]\w+(?:, [A-Z]\w+)*) \|", section, re.MULTILINE):
         said |= {f"{owner}.{method}" for method in methods.split(", ")}
     assert said == logged != set()
+
+
+def test_every_bigquery_call_of_the_log_is_in_the_coverage_page_and_the_other_way_round() -> None:
+    section = COVERAGE.read_text().partition("## BigQuery")[2].partition("\n## ")[0]
+    said: set[str] = set()
+    rows = re.findall(r"^\| (\w+)\.([A-Z]\w+(?:, [A-Z]\w+)*) \| (.*?) \|", section, re.MULTILINE)
+    for owner, methods, what in rows:
+        said |= {f"{owner}.{method}" for method in methods.split(", ") if what != "no"}
+    assert said == {route.name for route in bigquery.ROUTES}
 
 
 def test_every_kind_of_fault_is_explained() -> None:
