@@ -16,6 +16,7 @@ from deployments.permissions import missing_roles
 from deployments.stack.folder import Folder
 from deployments.stack.programs import answers, prefect_api
 from deployments.stack.up import estate_of
+from tasks.clients.bigquery import BigQuery
 from tasks.clients.builds import Builds
 from tasks.clients.cloud_run import CloudRun
 from tasks.clients.cloud_sql import CloudSql
@@ -26,7 +27,7 @@ from tasks.clients.monitoring import Monitoring
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
 from tasks.errors import BadInput, Missing, OpsError
-from tasks.estate import Estate
+from tasks.estate import Costs, Estate
 from tasks.settings import Settings, settings
 
 Check = tuple[str, Callable[[], str]]
@@ -64,6 +65,8 @@ def cloud_checks(estate: Estate, machine: Settings) -> Iterator[Check]:
     yield "Cloud Build", lambda: f"{len(Builds(google).find('caretaker-doctor'))} builds tagged caretaker-doctor"
     yield "Logging", lambda: f"{len(Logs(google).entries('', _minutes_ago(5), 1))} of the newest entries read"
     yield "Monitoring", lambda: _monitoring(google, estate)
+    if estate.costs is not None:
+        yield "billing export", lambda costs=estate.costs: _billing(google, costs)  # type: ignore[misc]
     yield f"bucket {estate.google.bucket}", lambda: _bucket(google)
     for secret in estate.secrets:
         yield f"secret {secret.name}", lambda name=secret.name: _secret(google, name)  # type: ignore[misc]
@@ -130,6 +133,13 @@ def _permissions(google: Google) -> str:
 
 def _bucket(google: Google) -> str:
     return f"{len(Bucket(google, google.bucket).list('doctor/'))} objects below doctor/"
+
+
+def _billing(google: Google, costs: Costs) -> str:
+    """What a question would read, without asking it: it is billed."""
+    sql = f"SELECT MAX(export_time) AS newest FROM `{costs.table}`"  # noqa: S608  the estate checks the name
+    processed = BigQuery(google, costs.maximum_bytes_billed).estimate(sql, {}, f"looking at {costs.table}")
+    return f"{costs.table} can be read ({processed:,} bytes for its newest line)"
 
 
 def _minutes_ago(minutes: float) -> datetime:

@@ -23,6 +23,7 @@ ROLES: dict[str, str] = {
     "roles/secretmanager.admin": "secretmanager.secrets.create",
     "roles/storage.objectUser": "storage.objects.create",
     "roles/logging.viewer": "logging.logEntries.list",
+    "roles/bigquery.jobUser": "bigquery.jobs.create",
     "roles/monitoring.viewer": "monitoring.timeSeries.list",
     "roles/iam.serviceAccountUser": "iam.serviceAccounts.actAs",
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FLOWS: dict[str, tuple[str, str, str]] = {
     "deploy": ("flows.deploy", "deploy", "Deploy"),
     "roll-back": ("flows.roll_back", "roll_back", "RollBack"),
+    "weekly-review": ("flows.weekly_review", "weekly_review", "WeeklyReview"),
     "verify-backups": ("flows.verify_backups", "verify_backups", "VerifyBackups"),
     "take-manifest": ("flows.take_manifest", "take_manifest", "TakeManifest"),
     "record-heartbeat": ("flows.record_heartbeat", "record_heartbeat", "RecordHeartbeat"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 from pydantic import SecretStr
 
 from tasks.clients.cloud_sql import CloudSql
@@ -21,7 +23,7 @@ from tasks.clients.polling import wait_for
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
 from tasks.errors import Conflict, Missing, Refused
-from tasks.estate import Database, Estate
+from tasks.estate import Costs, Database, Estate
 from tasks.models import SqlInstance
 from tasks.policies import REVISION_DEADLINE
 from tasks.settings import Settings
@@ -32,6 +34,9 @@ TIER = "db-f1-micro"
 VERSION = "POSTGRES_18"
 LABELS = {"made-by": "caretaker-sample"}
 PORT = 5432
+#: How far back the sample's bill begins: far enough for the forecast to be tested on it.
+BILLED = timedelta(days=150)
+SEED = 4
 Say = Callable[[str], None]
 
 
@@ -45,6 +50,8 @@ def seed(estate: Estate, settings: Settings, say: Say) -> None:
         steps += [pool.submit(_database, google, estate, database, sockets, say) for database in estate.databases]
         generated = [secret.name for secret in estate.secrets if secret.rotation == "generated"]
         steps += [pool.submit(_generated, SecretManager(google), name, say) for name in generated]
+        if estate.costs is not None:
+            steps.append(pool.submit(_bill, estate.costs, str(settings.local_cloud["control"]), datetime.now(UTC)))
         for step in steps:
             step.result()
 
@@ -61,6 +68,23 @@ def _generated(manager: SecretManager, name: str, say: Say) -> None:
     if not _has_version(manager, name):
         manager.add_version(name, _password())
         say(f"secret {name}")
+
+
+def _bill(costs: Costs, control: str, now: datetime) -> None:
+    """Switch a billing export on, which begins some months ago; its lines are made when they are first read.
+
+    On Google a person does it in the console, and there is no call for it. One anomaly is planted in last week, so that
+    the first review has something to tell.
+    """
+    project, dataset, table = costs.table.split(".")
+    since = (now - BILLED).date().replace(day=1)
+    wednesday = now.date() - timedelta(days=now.weekday() + 5)
+    export = {
+        "project": project, "dataset": dataset, "table": table, "currency": costs.currency, "since": str(since),
+        "seed": SEED, "planted": [["Log Storage cost", str(wednesday), 2, 4.0]],
+    }  # fmt: skip
+    with httpx.Client(base_url=control, timeout=30, trust_env=False) as http:
+        http.put("/billing-exports", json=export).raise_for_status()
 
 
 def _database(google: Google, estate: Estate, database: Database, sockets: str, say: Say) -> None:

@@ -25,7 +25,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def local_cloud(self) -> dict[str, Any]:
-        """The endpoints of this state's local cloud: ``grpc``, ``storage``, ``control``, ``sockets``.
+        """The endpoints of this state's local cloud: ``grpc``, ``storage``, ``bigquery``, ``control``, ``sockets``.
 
         Raises BadInput when no local cloud was ever started in this state folder.
         """

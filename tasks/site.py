@@ -18,7 +18,9 @@ from tasks.clients.cloud_sql_scratch import ScratchSql
 from tasks.clients.google import Google
 from tasks.clients.inspection import Inspector
 from tasks.clients.ledger import Ledger
+from tasks.clients.log_pages import LogPages
 from tasks.clients.logs import Logs
+from tasks.clients.monitoring import Monitoring
 from tasks.clients.postgres import Postgres
 from tasks.clients.probes import Prober
 from tasks.clients.secret_manager import SecretManager
@@ -68,6 +70,14 @@ class Site:
     @cached_property
     def logs(self) -> Logs:
         return Logs(self.google)
+
+    @cached_property
+    def log_pages(self) -> LogPages:
+        return LogPages(self.google)
+
+    @cached_property
+    def monitoring(self) -> Monitoring:
+        return Monitoring(self.google)
 
     @cached_property
     def prober(self) -> Prober:

@@ -126,7 +126,8 @@ def urls(folder: Folder, ports: dict[str, int]) -> dict[str, str]:
     """Where a person looks."""
     ui = f"http://127.0.0.1:{ports['prefect']}"
     endpoints = cloud_endpoints(folder)
-    cloud = {"local_cloud": endpoints["control"], "storage": endpoints["storage"]} if endpoints else {}
+    names = {"local_cloud": "control", "storage": "storage", "bigquery": "bigquery"}
+    cloud = {name: endpoints[key] for name, key in names.items()} if endpoints else {}
     return {"ui": ui, "prefect_api": f"{ui}/api", "status": f"http://127.0.0.1:{ports['status']}", **cloud}
 
 

@@ -16,6 +16,7 @@ TRAFFIC = timedelta(minutes=2)
 BUILD = timedelta(minutes=30)
 EXECUTION = timedelta(minutes=60)
 SQL_OPERATION = timedelta(minutes=90)
+QUERY = timedelta(minutes=4)
 NOTIFICATION = timedelta(seconds=20)
 
 CALL_SECONDS = CALL.total_seconds()

@@ -75,6 +75,11 @@ class Google:
                 self._clients[kind.__name__] = self._connect(kind)
             return self._clients[kind.__name__]
 
+    @property
+    def storage_endpoint(self) -> str:
+        """Where the local cloud serves storage."""
+        return str(self._settings.local_cloud["storage"])
+
     @cached_property
     def storage(self) -> Any:
         """The official storage client, which speaks HTTP."""
@@ -84,10 +89,20 @@ class Google:
             return storage.Client(self.project, credentials=self.credentials)
         from google.auth.credentials import AnonymousCredentials
 
-        endpoint = self._settings.local_cloud["storage"]
-        return storage.Client(
-            self.project, credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
-        )
+        options = {"api_endpoint": self.storage_endpoint}
+        return storage.Client(self.project, credentials=AnonymousCredentials(), client_options=options)
+
+    @cached_property
+    def bigquery(self) -> Any:
+        """The official BigQuery client, which speaks HTTP."""
+        from google.cloud import bigquery
+
+        if not self.local:
+            return bigquery.Client(self.project, credentials=self.credentials)
+        from google.auth.credentials import AnonymousCredentials
+
+        options = {"api_endpoint": self._settings.local_cloud["bigquery"]}
+        return bigquery.Client(self.project, credentials=AnonymousCredentials(), client_options=options)
 
     @cached_property
     def credentials(self) -> Any:

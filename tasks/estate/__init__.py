@@ -5,14 +5,17 @@ line that names every error found, with the nearest name that would have been ri
 """
 
 from tasks.estate.cloud_run import Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
+from tasks.estate.costs import Costs, Unit
 from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences, TableRule
 from tasks.estate.estate import Estate
+from tasks.estate.review import Review
 from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, Notify, Secret
 
 __all__ = [
     "BackupPolicy",
     "Canary",
     "CanaryStep",
+    "Costs",
     "Database",
     "DrillPolicy",
     "Estate",
@@ -23,9 +26,11 @@ __all__ = [
     "Notify",
     "ObjectReferences",
     "Probe",
+    "Review",
     "Secret",
     "Service",
     "Sync",
     "TableRule",
+    "Unit",
     "fill_in_urls",
 ]

@@ -11,9 +11,11 @@ from pydantic import Field, ValidationError
 from tasks.errors import BadInput
 from tasks.estate import reading
 from tasks.estate.cloud_run import Canary, Service
+from tasks.estate.costs import Costs
 from tasks.estate.nearest import did_you_mean
 from tasks.estate.order import waves
 from tasks.estate.references import reference_errors
+from tasks.estate.review import Review
 from tasks.estate.surroundings import Database, Freeze, Google, Notify, Secret, ShortName
 from tasks.models import Frozen
 
@@ -31,6 +33,8 @@ class Estate(Frozen):
     canary: Canary = Canary()
     freeze: tuple[Freeze, ...] = ()
     notify: Notify = Notify()
+    costs: Costs | None = None
+    review: Review = Review()
     file: Path
 
     @classmethod

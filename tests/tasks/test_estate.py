@@ -203,3 +203,31 @@ def test_a_freeze_needs_an_offset_and_is_kept_in_utc(tmp_path: Path) -> None:
 
 def test_the_default_canary_is_that_of_the_sample_estate() -> None:
     assert Estate.load(ROOT / "estate.toml").canary == Canary()
+
+
+def test_the_costs_of_the_sample_estate_are_understood() -> None:
+    costs = Estate.load(ROOT / "estate.toml").costs
+    assert costs is not None
+    assert costs.table.startswith("pyplots-local.billing.gcp_billing_export_v1_")
+    assert [unit.name for unit in costs.units] == ["1,000 requests", "GB stored and month"]
+    assert costs.zone.key == "America/Los_Angeles"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("budget_per_month", "budget_a_month"), "unknown key costs.budget_a_month in estate.toml"),
+        (("pyplots-local.billing.", "billing."), "costs.table = "),
+        (("pyplots-local.billing.", "pyplots-local.billing.` WHERE FALSE --"), "costs.table = "),
+        (("budget_per_month = 450", 'time_zone = "Mars/Olympus"'), "Mars/Olympus is no time zone"),
+        (("budget_per_month = 450", "budget_per_month = -1"), "costs.budget_per_month = -1 is not allowed"),
+        (("maximum_bytes_billed = 1_000_000_000", "maximum_bytes_billed = 1000"), "costs.maximum_bytes_billed = 1000"),
+    ],
+)
+def test_costs_that_are_not_understood_are_named(tmp_path: Path, change: tuple[str, str], line: str) -> None:
+    assert line in complaint(tmp_path, change)
+
+
+def test_an_estate_without_costs_is_one(tmp_path: Path) -> None:
+    start, end = TEXT.index("# The billing export."), TEXT.index("[notify]")
+    assert load(tmp_path, (TEXT[start:end], "")).costs is None

@@ -1,0 +1,38 @@
+"""What the weekly review is told of logs: whose week it is, what a gigabyte costs, what is muted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, Field
+
+from tasks.models import Frozen
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name} is no time zone; write one as Europe/Berlin")
+    return name
+
+
+class Price(Frozen):
+    """What a GiB of stored logs costs."""
+
+    per_gib: float = Field(0.50, ge=0)
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+
+
+class Review(Frozen):
+    """The review of logs. A week begins on Monday in ``time_zone``.
+
+    ``marks`` is a file beside the estate's: the patterns that are muted or marked resolved. ``log_filter``, in Google's
+    query language, leaves out what is not to be read. ``most_entries`` bounds the reading: 30,000 entries take a minute
+    of the API's quota. ``price`` is Cloud Logging's for what is stored.
+    """
+
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Berlin"
+    marks: str = "review-marks.toml"
+    log_filter: str = ""
+    most_entries: int = Field(5_000_000, ge=1000)
+    price: Price = Price()
