@@ -289,7 +289,7 @@ class Blocker(Frozen):
     query: str
 
 
-Verdict = Literal["started", "released", "rolled_back", "refused", "failed", "held"]
+Verdict = Literal["started", "released", "rolled_back", "refused", "failed", "held", "reviewed"]
 
 
 class Change(Frozen):

@@ -17,6 +17,7 @@ from tasks.models import Latencies
 VIEWER = "roles/monitoring.viewer"
 COUNT = "run.googleapis.com/request_count"
 LATENCY = "run.googleapis.com/request_latencies"
+LOG_ENTRIES = "logging.googleapis.com/log_entry_count"
 MILLISECOND = 0.001
 #: The shortest alignment period that Monitoring accepts.
 SHORTEST = 60
@@ -51,6 +52,27 @@ class Monitoring:
                 found[series.resource.labels["revision_name"]].append(point.value.distribution_value)
         measured = {revision: latencies(points, MILLISECOND) for revision, points in found.items()}
         return {revision: value for revision, value in measured.items() if value is not None}
+
+    def log_entries(self, start: datetime, end: datetime) -> int | None:
+        """How many log entries the project wrote in a time; None where the metric has no point in it."""
+        from google.cloud import monitoring_v3
+
+        request = monitoring_v3.ListTimeSeriesRequest(
+            name=f"projects/{self._google.project}",
+            filter=f'metric.type="{LOG_ENTRIES}"',
+            interval={"start_time": start, "end_time": end},
+            aggregation={
+                "alignment_period": timedelta(seconds=max(SHORTEST, math.ceil((end - start).total_seconds()))),
+                "per_series_aligner": monitoring_v3.Aggregation.Aligner.ALIGN_DELTA,
+                "cross_series_reducer": monitoring_v3.Aggregation.Reducer.REDUCE_SUM,
+            },
+            view=monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
+        )
+        client = self._google.client(monitoring_v3.MetricServiceClient)
+        with self._google.doing(f"reading {LOG_ENTRIES}", VIEWER):
+            found = client.list_time_series(request=request, **UNRETRIED)
+            counts = [point.value.int64_value for series in found for point in series.points]
+        return sum(counts) if counts else None
 
     def _series(self, metric: str, service: str, start: datetime, end: datetime, by: tuple[str, ...]) -> list[Any]:
         """One point over the whole interval for each group."""

@@ -68,8 +68,15 @@ def _too_late(what: str, deadline: timedelta, failure: TransientError | None) ->
 class Pace:
     """At most ``calls`` in any ``per``; the next one waits for its turn. Safe to use from any thread."""
 
-    def __init__(self, calls: int, per: timedelta) -> None:
+    def __init__(
+        self,
+        calls: int,
+        per: timedelta,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._calls, self._per = calls, per.total_seconds()
+        self._clock, self._sleep = clock, sleep
         self._taken: deque[float] = deque()
         self._lock = threading.Lock()
 
@@ -82,11 +89,11 @@ class Pace:
                 "retrying in a minute may clear this"
             )
         if pause > 0:
-            time.sleep(pause)
+            self._sleep(pause)
 
     def _reserve(self, longest: float) -> float | None:
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             while self._taken and self._taken[0] <= now - self._per:
                 self._taken.popleft()
             turn = now if len(self._taken) < self._calls else self._taken[-self._calls] + self._per

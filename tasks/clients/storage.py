@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tasks.clients import deadlines
 from tasks.clients.google import UNRETRIED, Google
-from tasks.errors import Conflict, Missing
+from tasks.errors import Conflict, Missing, TransientError
 
 VIEWER = "roles/storage.objectViewer"
 USER = "roles/storage.objectUser"
@@ -68,10 +69,42 @@ class Bucket:
                 blob.upload_from_string(source, **options)
             return int(blob.generation or 0)
 
+    def replace(self, name: str, data: bytes, content_type: str, generation: int) -> int:
+        """Write an object over the generation given, 0 for "there is none"; safe to repeat. Its new generation.
+
+        Raises Conflict when another one is there, unless it holds these very bytes: then an answer was lost.
+        """
+        try:
+            return self.put(name, data, content_type, generation)
+        except (Conflict, TransientError):
+            found = self.find(name)
+            if found is None or found[0] != data:
+                raise
+            return found[1]
+
+    def converge(self, name: str, data: bytes, content_type: str) -> bool:
+        """Make an object hold these bytes; say whether it had to be written. Safe to repeat and to do from two runs."""
+        found = self.find(name)
+        if found is not None and found[0] == data:
+            return False
+        self.replace(name, data, content_type, found[1] if found else 0)
+        return True
+
     def get(self, name: str) -> bytes:
         """Read an object. Raises Missing."""
         with self._google.doing(f"reading gs://{self.name}/{name}", VIEWER):
             return bytes(self._blob(name).download_as_bytes(**_TRANSFER))
+
+    def find(self, name: str) -> tuple[bytes, int] | None:
+        """An object's bytes and the generation that they are of; None where there is no such object."""
+        try:
+            with self._google.doing(f"reading gs://{self.name}/{name}", VIEWER):
+                blob = self._blob(name)
+                blob.reload(**UNRETRIED)
+                generation = int(blob.generation)
+                return bytes(blob.download_as_bytes(if_generation_match=generation, **_TRANSFER)), generation
+        except Missing:
+            return None
 
     def exists(self, name: str) -> bool:
         """Whether an object is there."""
@@ -83,6 +116,12 @@ class Bucket:
         with self._google.doing(f"listing gs://{self.name}/{prefix}", VIEWER):
             found = self._google.storage.list_blobs(self.name, prefix=prefix, **UNRETRIED)
             return sorted(blob.name for blob in found)
+
+    def link(self, name: str) -> str:
+        """Where a person who may read the bucket opens an object in a browser."""
+        if not self._google.local:
+            return f"https://storage.cloud.google.com/{self.name}/{quote(name)}"
+        return f"{self._google.storage_endpoint}/storage/v1/b/{self.name}/o/{quote(name, safe='')}?alt=media"
 
     def delete(self, name: str) -> None:
         """Delete an object. Deleting what is gone succeeds."""

@@ -146,6 +146,7 @@ def _tick(axes: Any, labels: Sequence[str]) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=INK)
+    axes.tick_params(axis="x", pad=7)
 
 
 def _short(label: str) -> str:

@@ -16,6 +16,7 @@ from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, Outcome, Scenario, run_all
 from tests.chaos.roll_back_scenario import RollBackScenario
 from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
+from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
 from tests.flows.drills import Drilled
 from tests.sample import Sample, run
 from tests.stack import Stack, running_stack
@@ -56,6 +57,11 @@ def _roll_back(folder: Path, stack: Stack) -> list[Scenario]:
     return [RollBackScenario(_released(folder, "chaos-back"), stack.control)]
 
 
+def _weekly_review(folder: Path, stack: Stack) -> list[Scenario]:
+    estate = Sample(folder / "estate", "chaos-review").write().seed()
+    return [WeeklyReviewScenario(estate, stack.control)]
+
+
 def _released(folder: Path, project: str) -> Sample:
     estate = Sample(folder / "estate", project, steps=((50, 20),)).write().seed()
     run(estate.deploy())
@@ -70,8 +76,11 @@ def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
 
 
 SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {
-    "deploy": _deploy, "roll-back": _roll_back, "verify-backups": _verify_backups,
-}  # fmt: skip
+    "deploy": _deploy,
+    "roll-back": _roll_back,
+    "verify-backups": _verify_backups,
+    "weekly-review": _weekly_review,
+}
 
 
 def _arguments() -> argparse.Namespace:

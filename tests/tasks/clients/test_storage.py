@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.control_client import Control
 from tasks.clients.storage import Bucket
 from tasks.errors import Conflict, Missing, TransientError
 
@@ -80,3 +81,35 @@ def test_an_outage_is_worth_a_retry(bucket, faults, project):
         bucket.get("x")
     assert faults.fault(fault)["met"] == 1
     faults.remove(fault)
+
+
+def test_an_object_is_made_to_hold_bytes_and_is_not_written_twice(bucket: Bucket) -> None:
+    assert bucket.find("r/a") is None
+    assert bucket.converge("r/a", b"one", "text/plain")
+    found = bucket.find("r/a")
+    assert found is not None
+    assert not bucket.converge("r/a", b"one", "text/plain")
+    assert bucket.find("r/a") == found
+    assert bucket.converge("r/a", b"two", "text/plain")
+    assert bucket.get("r/a") == b"two"
+
+
+def test_a_replacement_whose_answer_was_lost_is_found_and_another_ones_is_a_conflict(
+    bucket: Bucket, faults: Control, project: str
+) -> None:
+    first = bucket.replace("r/a", b"one", "text/plain", 0)
+    faults.plant(method="Objects.Insert", kind="lost_answer", project=project)
+    second = bucket.replace("r/a", b"two", "text/plain", first)
+    assert second != first
+    with pytest.raises(Conflict):
+        bucket.replace("r/a", b"three", "text/plain", first)
+    assert bucket.get("r/a") == b"two"
+
+
+def test_a_link_opens_an_object_in_a_browser(bucket: Bucket) -> None:
+    import httpx
+
+    bucket.put("r/a b.html", b"<p>hi", "text/html")
+    answer = httpx.get(bucket.link("r/a b.html"), trust_env=False)
+    assert (answer.status_code, answer.text) == (200, "<p>hi")
+    assert answer.headers["content-type"].startswith("text/html")

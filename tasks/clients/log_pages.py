@@ -1,0 +1,142 @@
+"""A week of Cloud Logging, page by page, within the quota.
+
+Safety property: a page is given once and in order, or an error is raised: a page that fails is asked for again with
+the same token, an empty page with a token means "go on", and only a page without a token is the last. So whoever reads
+to the end has read everything.
+
+``entries.list`` allows 60 calls a minute and project (https://cloud.google.com/logging/quotas). A review takes half of
+them at most: people look at logs too, and so does a deploy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from tasks.clients.google import UNRETRIED, Google
+from tasks.clients.logs import VIEWER
+from tasks.clients.polling import Pace, wait_for
+from tasks.errors import BadInput
+from tasks.log_models import Entry, Page, Request
+
+PAGE = 1000
+CALLS_PER_MINUTE = 30
+#: A refused or failed page is asked for again for so long: the quota is one of a minute.
+PATIENCE = timedelta(minutes=10)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
+#: Below this a payload's own words for its text are looked for in this order.
+_MESSAGES = ("message", "msg", "log", "text", "event")
+_TRACES = ("stack_trace", "exception", "exc_info", "stack", "traceback")
+_SERVICES = ("service_name", "job_name", "database_id", "bucket_name", "module_id", "function_name")
+
+
+class StaleToken(BadInput):
+    """A page token that the API does not take any more: the reading must begin again at a known place."""
+
+
+_paces: dict[str, Pace] = {}
+
+
+class LogPages:
+    """Pages of a project's entries. ``pace`` is by default one for all readers of this project in this process."""
+
+    def __init__(self, google: Google, pace: Pace | None = None) -> None:
+        self._google = google
+        shared = _paces.setdefault(google.project, Pace(CALLS_PER_MINUTE, timedelta(minutes=1)))
+        self._pace = pace or shared
+
+    def between(self, start: datetime, end: datetime, filter_: str = "", token: str = "") -> Iterator[Page]:
+        """The entries from ``start`` up to, not including, ``end``, oldest first, from a page token on.
+
+        Raises StaleToken for a token that is not taken, TransientError when a page does not come for ten minutes.
+        """
+        clauses = [f'timestamp>="{_text(start)}"', f'timestamp<"{_text(end)}"', *([f"({filter_})"] if filter_ else [])]
+        request = {
+            "resource_names": [f"projects/{self._google.project}"], "filter": " AND ".join(clauses),
+            "order_by": "timestamp asc", "page_size": PAGE, "page_token": token,
+        }  # fmt: skip
+        while True:
+            page = self._page(request)
+            yield Page([read_entry(raw) for raw in page.entries], page.next_page_token)
+            if not page.next_page_token:
+                return
+            request["page_token"] = page.next_page_token
+
+    def _page(self, request: dict[str, Any]) -> Any:
+        what = f"reading the logs of {self._google.project}"
+        return wait_for(
+            lambda: self._call(request, what), lambda _: True, PATIENCE, what, first=FIRST_PAUSE, most=LONGEST_PAUSE
+        )
+
+    def _call(self, request: dict[str, Any], what: str) -> Any:
+        from google.api_core import exceptions
+        from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+        from google.cloud.logging_v2.types import ListLogEntriesResponse
+
+        self._pace.take(timedelta(minutes=2), what)
+        with self._google.doing(what, VIEWER):
+            try:
+                pages = self._google.client(LoggingServiceV2Client).list_log_entries(request=request, **UNRETRIED)
+                return ListLogEntriesResponse.pb(next(pages.pages))
+            except exceptions.InvalidArgument as error:
+                _refuse(error, request, what)
+
+
+def _refuse(error: Any, request: dict[str, Any], what: str) -> NoReturn:
+    if request["page_token"] and "token" in str(error.message).lower():
+        raise StaleToken(f"{what} failed: the page token is not taken any more; begin the day again") from error
+    raise error
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def read_entry(raw: Any) -> Entry:
+    """An entry of Google's (the raw message) as ours."""
+    labels = raw.resource.labels
+    at = raw.timestamp.seconds + raw.timestamp.nanos / 1e9
+    return Entry(
+        at=at,
+        service=next((labels[name] for name in _SERVICES if name in labels), raw.resource.type),
+        log=raw.log_name.rpartition("/")[2].replace("%2F", "/"),
+        severity=raw.severity,
+        text=_payload(raw),
+        size=raw.ByteSize(),
+        source=raw.labels.get("instanceId", ""),
+        request=_request(raw.http_request) if raw.HasField("http_request") else None,
+    )
+
+
+def _request(request: Any) -> Request:
+    latency = request.latency
+    seconds = latency.seconds + latency.nanos / 1e9
+    return Request(request.request_method, request.request_url, request.status, seconds)
+
+
+def _payload(raw: Any) -> str:
+    kind = raw.WhichOneof("payload")
+    if kind == "text_payload":
+        return str(raw.text_payload)
+    return _structured(raw.json_payload) if kind == "json_payload" else _audit(raw) if kind else ""
+
+
+def _structured(payload: Any) -> str:
+    """The text of a structured entry, its trace where it has one, else its fields in the order of their names."""
+    fields = payload.fields
+    message = next((fields[name].string_value for name in _MESSAGES if name in fields), "")
+    trace = next((fields[name].string_value for name in _TRACES if name in fields), "")
+    if "\n" in trace:
+        return f"{message}\n{trace}" if message else str(trace)
+    if message:
+        return str(message)
+    from google.protobuf.json_format import MessageToDict
+
+    return json.dumps(MessageToDict(payload), sort_keys=True, ensure_ascii=False)
+
+
+def _audit(raw: Any) -> str:
+    """A payload of a type of its own, as an audit log's: the type is known, what it holds is not read."""
+    return f"entry of type {raw.proto_payload.type_url.rpartition('/')[2]}"

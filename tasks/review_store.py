@@ -1,0 +1,106 @@
+"""What reviews keep in the bucket: for each week the moment it was asked, the history, the report and the findings.
+
+Safety property: every object bears a name derived from the week, and is written only where it does not hold the same
+bytes already, over the generation that was just read. So a run that was killed is finished by the next one, and two
+runs of a week leave one report. ``findings.json`` is written last: where it is, the week is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tomllib
+from datetime import UTC, datetime
+
+from prefect import task
+from pydantic import ValidationError
+
+from tasks.errors import BadInput
+from tasks.log_models import History, Week
+from tasks.log_weeks import folder, forget
+from tasks.policies import READ, WRITE
+from tasks.review_models import Marks, ReviewVerdict
+from tasks.site import Site
+
+ASKED, HISTORY, PAGE, REPORT, DONE = "asked.json", "history.json", "report.html", "report.md", "findings.json"
+_WEEK = re.compile(r"/(\d{4}-W\d{2})/history\.json$")
+
+
+@task(**WRITE)
+async def ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool) -> datetime:
+    """The moment as of which a week is reviewed: the one of its first run, so that a later run says the same.
+
+    Safe to repeat: the first moment stays, unless the week is reviewed anew.
+    """
+    return await asyncio.to_thread(_ask, site, week, now, again, dry_run)
+
+
+def _ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool) -> datetime:
+    name = f"{folder(site, week)}/{ASKED}"
+    anew = again and site.bucket.exists(f"{folder(site, week)}/{DONE}")
+    found = None if anew else site.bucket.find(name)
+    if found is not None or dry_run:
+        return datetime.fromisoformat(json.loads(found[0])["at"]) if found else now
+    site.bucket.converge(name, json.dumps({"at": now.isoformat()}).encode(), "application/json")
+    if anew:  # from here on the week is one that is not reviewed yet: a run that is killed is gone on with
+        forget(site, week)
+        site.bucket.delete(f"{folder(site, week)}/{DONE}")
+    return now
+
+
+@task(**READ)
+async def finished(site: Site, week: Week) -> ReviewVerdict | None:
+    """The verdict of a week that was reviewed to the end; None for any other."""
+    found = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{DONE}")
+    if found is None:
+        return None
+    report = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{REPORT}")
+    verdict = ReviewVerdict.model_validate_json(found[0])
+    return verdict.model_copy(update={"report": report[0].decode() if report else ""})
+
+
+@task(**READ)
+async def read_history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
+    """What the newest review before this week left, and when it was asked."""
+    return await asyncio.to_thread(_history, site, week)
+
+
+def _history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
+    names = site.bucket.list(f"reviews/{site.estate.name}/")
+    earlier = [found[1] for name in names if (found := _WEEK.search(name)) and found[1] < week.name]
+    if not earlier:
+        return None, None
+    base = f"reviews/{site.estate.name}/{max(earlier)}"
+    asked = site.bucket.find(f"{base}/{ASKED}")
+    at = datetime.fromisoformat(json.loads(asked[0])["at"]) if asked else None
+    return History.model_validate_json(site.bucket.get(f"{base}/{HISTORY}")), at
+
+
+@task(**WRITE)
+async def keep(site: Site, week: Week, name: str, data: bytes, content_type: str) -> str:
+    """Make a week's object hold these bytes; its address. Safe to repeat: the same bytes are not written twice."""
+    path = f"{folder(site, week)}/{name}"
+    await asyncio.to_thread(site.bucket.converge, path, data, content_type)
+    return path
+
+
+@task(**READ)
+async def read_marks(site: Site) -> Marks:
+    """Read what people said of patterns; a file that is not there says nothing. Raises BadInput naming the key."""
+    path = site.estate.folder / site.estate.review.marks
+    if not path.exists():
+        return Marks()
+    try:
+        return Marks.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"reading {path.name} failed: {error}; correct it there") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"reading {path.name} failed: {where}: {first['msg']}; correct it there") from None
+
+
+def now() -> datetime:
+    """The moment, to the second: what is kept of it stays the same when it is written down and read."""
+    return datetime.now(UTC).replace(microsecond=0)

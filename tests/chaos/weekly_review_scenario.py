@@ -1,0 +1,84 @@
+"""The weekly review under chaos: every run has a week to review of which nothing is kept."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+
+from localcloud.control_client import Control
+from tasks.clients.google import UNRETRIED
+from tasks.log_models import Week
+from tests import corpus
+from tests.billing import TABLE
+from tests.sample import Sample
+
+ENTRIES = 1500
+KEPT = {"asked.json", "history.json", "report.html", "report.md", "findings.json"}
+
+
+class WeeklyReviewScenario:
+    """One estate with a week of logs and a bill."""
+
+    flow = "weekly-review"
+
+    def __init__(self, sample: Sample, control: Control) -> None:
+        self._sample = sample
+        self._week = Week.of(datetime.now(UTC).date() - timedelta(days=7), corpus.ZONE)
+        self._history = b""
+        now = datetime.now(UTC)
+        began = str((now - timedelta(days=90)).date())
+        control.export_billing(sample.project, "billing", TABLE, began, currency="EUR", seed=5, until=now.isoformat())
+        self._write()
+
+    @property
+    def project(self) -> str:
+        return self._sample.project
+
+    @property
+    def folder(self) -> Path:
+        return self._sample.folder
+
+    def prepare(self) -> dict[str, Any]:
+        for name in self._stored():
+            self._sample.site.bucket.delete(name)
+        return {"estate": str(self._sample.estate_file), "week": self._week.name}
+
+    def check_safe(self) -> list[str]:
+        """A review changes nothing that users would notice."""
+        return []
+
+    def check(self, verdict: dict[str, Any]) -> list[str]:
+        """One report, whole; nothing left of the reading; the history of the clean run; one line in the ledger."""
+        if verdict["verdict"] != "reviewed":
+            return [f"ended {verdict['verdict']}: {str(verdict.get('why'))[:300]}"]
+        names = {name.rsplit("/", 1)[1]: name for name in self._stored()}
+        if set(names) != KEPT:
+            return [f"kept {sorted(names)}"]
+        wrong = []
+        read = json.loads(self._sample.site.bucket.get(names["findings.json"]))["read"]
+        if read != ENTRIES:
+            wrong.append(f"read {read} of {ENTRIES} entries")
+        history = self._sample.site.bucket.get(names["history.json"])
+        self._history = self._history or history
+        if history != self._history:
+            wrong.append("another history than that of the clean run")
+        return wrong + self._ledger()
+
+    def _ledger(self) -> list[str]:
+        changes = self._sample.site.ledger.changes(kind="review")
+        lines = [change for change in changes if change.inputs["project"] == self.project]
+        return [] if len(lines) == 1 else [f"{len(lines)} lines in the ledger"]
+
+    def _stored(self) -> list[str]:
+        return self._sample.site.bucket.list("reviews/")
+
+    def _write(self) -> None:
+        client = self._sample.site.google.client(LoggingServiceV2Client)
+        entries = corpus.entries(4, ENTRIES, self._week, self.project)
+        while batch := list(islice(entries, 500)):
+            client.write_log_entries(request={"entries": batch}, **UNRETRIED)
