@@ -100,7 +100,7 @@ def env(state: State = None) -> None:
 
 @app.command()
 def run(
-    flow: Annotated[str, typer.Argument(help="deploy or roll-back")],
+    flow: Annotated[str, typer.Argument(help="a flow, such as deploy or update-dependencies")],
     param: Annotated[list[str] | None, typer.Option(help="key=value; may be given often")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing")] = False,
     as_json: AsJson = False,

@@ -289,7 +289,7 @@ class Blocker(Frozen):
     query: str
 
 
-Verdict = Literal["started", "released", "rolled_back", "refused", "failed", "held", "reviewed"]
+Verdict = Literal["started", "released", "rolled_back", "refused", "failed", "held", "reviewed", "proposed"]
 
 
 class Change(Frozen):

@@ -12,6 +12,7 @@ from tasks.errors import BadInput
 from tasks.estate import reading
 from tasks.estate.cloud_run import Canary, Service
 from tasks.estate.costs import Costs
+from tasks.estate.dependencies import Dependencies
 from tasks.estate.nearest import did_you_mean
 from tasks.estate.order import waves
 from tasks.estate.references import reference_errors
@@ -35,6 +36,7 @@ class Estate(Frozen):
     notify: Notify = Notify()
     costs: Costs | None = None
     review: Review = Review()
+    dependencies: Dependencies | None = None
     file: Path
 
     @classmethod

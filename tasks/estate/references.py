@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from tasks.estate.cloud_run import SERVICE_URL, Service
+from tasks.estate.dependencies import Dependencies
 from tasks.estate.nearest import did_you_mean
 from tasks.estate.order import waves
 from tasks.estate.surroundings import Database, Notify, Secret
@@ -27,6 +28,8 @@ class Tables(Protocol):
     def secrets(self) -> tuple[Secret, ...]: ...
     @property
     def notify(self) -> Notify: ...
+    @property
+    def dependencies(self) -> Dependencies | None: ...
 
 
 def reference_errors(estate: Tables) -> tuple[str, ...]:
@@ -45,8 +48,13 @@ def reference_errors(estate: Tables) -> tuple[str, ...]:
             for error in _unknown(f"databases.{item.name}.url_secret", "secret", [item.url_secret], secrets)
         ),
         *_unknown("notify.url_secret", "secret", filter(None, [estate.notify.url_secret]), secrets),
+        *_unknown("dependencies.forge.token_secret", "secret", _forge_secret(estate.dependencies), secrets),
         *_circle(estate),
     )
+
+
+def _forge_secret(section: Dependencies | None) -> list[str]:
+    return [section.forge.token_secret] if section and section.forge else []
 
 
 def _service_errors(
