@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from tests.dependencies.package_index import OLD
 from tests.dependencies.server import Answer, Request, serving
+
+needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm here")
 
 
 @dataclass

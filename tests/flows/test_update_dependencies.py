@@ -15,7 +15,7 @@ import pytest
 from tasks.clients.sandbox import Sandbox
 from tasks.errors import BadInput, NotAllowed, Refused
 from tasks.models import Change
-from tests.dependencies.npm_registry import npm_registry
+from tests.dependencies.npm_registry import needs_npm, npm_registry
 from tests.dependencies.package_index import OLD, RIPE, YOUNG
 from tests.dependencies.repositories import git
 from tests.dependencies.scene import BRANCH, Scene, scene_in
@@ -232,6 +232,7 @@ def test_an_update_that_was_merged_and_rolled_back_by_the_canary_is_held_back_an
     assert "the canary of api rolled the release with it back" in scene.forge.open()[0]["body"]
 
 
+@needs_npm
 def test_a_frontend_is_updated_by_npm_and_tested_with_node(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("npm_config_cache", str(scene.folder / "npm-cache"))
     with npm_registry() as registry:

@@ -13,9 +13,10 @@ from tasks.analysis.lockfiles import read_lock
 from tasks.clients.npm_lock import NpmLock
 from tasks.dependency_models import Wish
 from tasks.errors import BadInput
-from tests.dependencies.npm_registry import Registry, npm_registry
+from tests.dependencies.npm_registry import Registry, needs_npm, npm_registry
 from tests.dependencies.package_index import LOCKED, NOW, OLD, RIPE, YOUNG
 
+pytestmark = needs_npm
 WEEK_AGO = NOW - timedelta(days=7)
 
 
