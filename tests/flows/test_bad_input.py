@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,36 @@ def test_an_unknown_key_of_the_estate_is_named_with_the_nearest(sample: Sample, 
 def test_a_missing_secret_is_named(sample: Sample, quiet: Callable[[], list[str]]) -> None:
     changed = edit(sample, lambda text: text.replace('"sync-token"', '"sync-tokens"'))
     refused(deploy_line(changed), "sync-tokens")
+    assert quiet() == []
+
+
+def test_a_disabled_secret_is_named(sample: Sample, quiet: Callable[[], list[str]]) -> None:
+    secrets = sample.site.secrets
+    newest_version = secrets.resolve("sync-token").version
+    secrets.disable("sync-token", newest_version)
+    before = quiet()
+    try:
+        refused(deploy_line(sample), "sync-token", "DISABLED")
+        assert quiet() == before
+    finally:
+        secrets.enable("sync-token", newest_version)
+
+
+def test_nothing_is_released_in_a_freeze_window_unless_forced(
+    sample: Sample, quiet: Callable[[], list[str]]
+) -> None:
+    began, ends = (datetime.now(UTC) + timedelta(hours=hours) for hours in (-1, 1))
+    window = f'\n[[freeze]]\nfrom = {began.isoformat()}\nuntil = {ends.isoformat()}\nreason = "the big sale"\n'
+    changed = edit(sample, lambda text: text.replace("\n[notify]", f"{window}\n[notify]"))
+    refused(deploy_line(changed), "the big sale", "force=true")
+    assert quiet() == []
+
+
+def test_another_change_of_the_same_service_is_waited_for_by_a_person(
+    sample: Sample, quiet: Callable[[], list[str]]
+) -> None:
+    with sample.site.ledger.lock(f"{sample.project}/api", holder="another deploy"):
+        refused(deploy_line(sample), "api", "another deploy")
     assert quiet() == []
 
 

@@ -97,6 +97,17 @@ def test_a_release_that_was_rolled_back_is_refused_for_a_day_unless_forced(judge
     assert deploy(judged, force=True).verdict == "rolled_back"
 
 
+def test_a_canary_that_saw_too_little_is_held_and_the_stable_revision_serves(judged: Sample) -> None:
+    judged.steps = ((50, 1),)
+    judged.write_estate()
+    judged.variant().with_version("too-little")
+    before = judged.serving()
+    result = deploy(judged)
+    assert (result.verdict, result.services[0].verdict) == ("held", "held"), result.why
+    assert "undecided" in result.why
+    assert judged.serving() == before
+
+
 def test_a_slow_canary_is_rolled_back(judged: Sample) -> None:
     judged.variant().with_version("slow").slow(1000)
     before = judged.serving()
