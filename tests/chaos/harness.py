@@ -15,7 +15,7 @@ from localcloud.control_client import Control
 from tests.chaos.cases import Case
 from tests.chaos.runner import Run, context
 
-RUN_SECONDS = 150.0
+RUN_SECONDS = 300.0
 FURTHER_RUNS = 2
 #: The local cloud sees within this time that the caller of a held call is gone, and does not do its work.
 CALLER_IS_GONE_SECONDS = 0.4
