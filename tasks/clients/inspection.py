@@ -146,8 +146,9 @@ class Session:
         found = []
         for row in self._rows("listing the sequences", sql.SEQUENCES):
             statement = sql.SEQUENCE_STATE.format(
-                step=int(row.step), sequence=row.quoted, column=row.attribute, table=row.owner
-            )
+                step=int(row.step), sequence=_quoted(row.quoted), column=_quoted(row.attribute),
+                table=_quoted(row.owner),
+            )  # fmt: skip
             state = self._one(f"reading sequence {row.name}", statement)
             found.append(Sequence(name=row.name, column=row.column_name, next=state[0], greatest=state[1]))
         return found
@@ -161,7 +162,7 @@ class Session:
     def tables(self) -> list[Relation]:
         """The tables that hold rows, largest first."""
         rows = self._rows("listing the tables", sql.TABLES)
-        return [Relation(row.oid, row.name, row.quoted, row.bytes) for row in rows]
+        return [Relation(row.oid, row.name, _quoted(row.quoted), row.bytes) for row in rows]
 
     def now(self) -> datetime:
         """The server's clock, which also stamps its backups. In a snapshot's session, the first statement fixes it."""
@@ -244,7 +245,10 @@ class Session:
             ForeignKey(
                 row.name,
                 row.validated,
-                sql.ORPHANS.format(child=row.child, parent=row.parent, given=row.given, matches=row.matches),
+                sql.ORPHANS.format(
+                    child=_quoted(row.child), parent=_quoted(row.parent), given=_quoted(row.given),
+                    matches=_quoted(row.matches),
+                ),  # fmt: skip
             )
             for row in self._rows("listing the foreign keys", sql.FOREIGN_KEYS)
         ]
@@ -314,6 +318,11 @@ class Session:
 
         with translated(what, self._where):
             self._connection.execute(text(statement))
+
+
+def _quoted(name: str) -> str:
+    """An identifier as a statement's text takes it: a colon in a name is no parameter."""
+    return name.replace(":", r"\:")
 
 
 def _reference(row: Any) -> Reference:

@@ -10,6 +10,8 @@ from __future__ import annotations
 SESSION = {
     "TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1",
     "bytea_output": "hex", "xmloption": "content",
+    # A policy that would hide rows is an error: what a user does not see would agree with what he did not see before.
+    "row_security": "off",
 }  # fmt: skip
 
 #: The tables that hold rows, largest first. An unlogged table is empty after any restore: nothing to compare.
@@ -23,12 +25,12 @@ SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I'
 """
 
 #: One sequential scan; ACCESS SHARE. ``hashtextextended`` gives 64 bits a row; their sum does not depend on the order
-#: and, unlike an exclusive or, sees a row that stands twice.
-CONTENT = "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM {table} t"
+#: and, unlike an exclusive or, sees a row that stands twice. ``t.*`` is the whole row also where a column is named t.
+CONTENT = "SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0)::text FROM {table} t"
 #: The same by ranges of the key, up to the greatest key that the manifest saw.
 CHUNKS = """
 SELECT width_bucket({key}, CAST(:low AS numeric), CAST(:high AS numeric) + 1, {parts}) AS number,
-       count(*), sum(hashtextextended(t::text, 0))::text
+       count(*), sum(hashtextextended((t.*)::text, 0))::text
   FROM {table} t WHERE {key} <= CAST(:high AS numeric) GROUP BY 1 ORDER BY 1
 """
 RANGE = "SELECT min({key})::text, max({key})::text FROM {table} t"
@@ -38,22 +40,31 @@ SELECT t.typcategory FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 """
 
 SIZE = "SELECT pg_database_size(current_database())"
-MAY_READ = "SELECT has_table_privilege(CAST(:oid AS oid), 'SELECT')"
+#: Whether a user may read all rows of a table: the right to, also in its schema, and no policy that hides some.
+MAY_READ = """
+SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(c.relnamespace, 'USAGE')
+       AND NOT row_security_active(c.oid) FROM pg_class c WHERE c.oid = CAST(:oid AS oid)
+"""
 
-#: Every sequence that fills a column: owned by it, an identity's, or named by its default.
+#: Every sequence that fills a column of numbers: owned by it, an identity's, or named by its default.
 SEQUENCES = """
 SELECT n.nspname || '.' || s.relname AS name, format('%I.%I', n.nspname, s.relname) AS quoted,
        cn.nspname || '.' || c.relname || '.' || a.attname AS column_name,
        format('%I', a.attname) AS attribute, format('%I.%I', cn.nspname, c.relname) AS owner, q.seqincrement AS step
-  FROM pg_depend d
-  JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+  FROM (SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number FROM pg_depend d
+         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+         UNION
+        SELECT d.refobjid, v.adrelid, v.adnum FROM pg_depend d JOIN pg_attrdef v ON v.oid = d.objid
+         WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+           AND pg_get_expr(v.adbin, v.adrelid) ~ '^nextval\\([^()]*\\)$') f
+  JOIN pg_class s ON s.oid = f.sequence AND s.relkind = 'S'
   JOIN pg_namespace n ON n.oid = s.relnamespace
   JOIN pg_sequence q ON q.seqrelid = s.oid
-  JOIN pg_class c ON c.oid = d.refobjid
+  JOIN pg_class c ON c.oid = f.relation AND c.relkind IN ('r', 'p')
   JOIN pg_namespace cn ON cn.oid = c.relnamespace
-  JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
- WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-   AND d.refobjsubid > 0 AND q.seqincrement > 0 AND n.nspname <> 'caretaker'
+  JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number
+  JOIN pg_type y ON y.oid = a.atttypid AND y.typcategory = 'N'
+ WHERE q.seqincrement > 0 AND n.nspname <> 'caretaker'
  ORDER BY 1
 """
 #: Served by the column's index where there is one.
