@@ -87,6 +87,7 @@ async def plan_drill(site: Site, database: Database, pick: Pick) -> DrillPlan:
     state, manifests = await asyncio.gather(read_backups(site, database), list_manifests(site, database))
     target, why = _target(database, state, pick, manifests, now)
     manifest = await read_manifest(site, database, target.manifest) if target and target.manifest else None
+    target, manifest = backups.comparable(target, manifest, state)
     production = manifest.catalogue if manifest else await read_catalogue(site, database)
     return DrillPlan(
         database=database.name, state=state, target=target, why_no_target=why, manifest=manifest, catalogue=production,
@@ -122,7 +123,7 @@ def _notes(database: Database, target: Target | None, manifest: Manifest | None)
     if target and manifest is None:
         found.append(
             Finding(
-                severity="warning", subject=database.name, what=f"no manifest was taken before {target.what}",
+                severity="warning", subject=database.name, what=f"no manifest was finished before {target.what}",
                 way_out="schedule take-manifest shortly before the backup's window",
             )
         )  # fmt: skip
@@ -165,7 +166,7 @@ async def _look(
     fifth = await _rung(5, check_structure(copy, database))
     sixth = await _applications(site, database, copy, plan)
     seventh = await _objects(site, database, copy, whole)
-    levels = (*plan.levels, _restored(plan, restored), third, fourth, fifth, sixth, seventh)
+    levels = (*plan.levels, _restored(plan, copy), third, fourth, fifth, sixth, seventh)
     excused = await asyncio.to_thread(_excused, site, database, plan, levels)
     return Climbed(levels=excused, restored=restored, heartbeat=beat, size=size)
 
@@ -185,7 +186,7 @@ async def _rung(level: int, check: Awaitable[LevelResult]) -> LevelResult:
 async def _content(database: Database, plan: DrillPlan, copy: Copy) -> tuple[LevelResult, datetime | None]:
     assert plan.target is not None
     if plan.manifest is None:
-        return ladder.not_possible(4, f"no manifest was taken before {plan.target.what}"), None
+        return ladder.not_possible(4, f"no manifest was finished before {plan.target.what}"), None
     found: list[datetime | None] = [None]
 
     async def check() -> LevelResult:
@@ -214,12 +215,13 @@ async def _objects(site: Site, database: Database, copy: Copy, whole: bool) -> L
     return await _rung(7, check_objects(site, copy, database, whole))
 
 
-def _restored(plan: DrillPlan, restored: Restored) -> LevelResult:
+def _restored(plan: DrillPlan, copy: Copy) -> LevelResult:
     assert plan.target is not None
+    restored = copy.restored
     made = f" ({restored.create_seconds:.1f} s to create the instance)" if restored.create_seconds else ""
     lines = [
         f"{plan.target.what} restored into {restored.instance} ({restored.tier}) in {restored.seconds:.1f} s{made}",
-        "the database is there, and its application's user can log in",
+        f"the database is there, and {copy.user} can log in",
     ]
     return ladder.judged(2, [Evidence(what=line) for line in lines], restored.seconds)
 

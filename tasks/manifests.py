@@ -73,7 +73,7 @@ def _take(site: Site, database: Database) -> Manifest:
         taken = session.now()
         tables = session.tables()
         small = [table for table in tables if table.bytes <= ONE_SNAPSHOT_BYTES]
-        contents = [_content(session, table, database) for table in small]
+        contents = [_content(session, table, database).model_copy(update={"at": taken}) for table in small]
         catalogue, beat, size = session.catalogue(), session.heartbeat(), session.size_bytes()
     contents += [_alone(inspector, table, database) for table in tables if table.bytes > ONE_SNAPSHOT_BYTES]
     manifest = Manifest(
@@ -87,14 +87,15 @@ def _take(site: Site, database: Database) -> Manifest:
 
 def _alone(inspector: Inspector, table: Relation, database: Database) -> TableContent:
     with inspector.session(snapshot=True) as session:
-        return _content(session, table, database)
+        at = session.now()
+        return _content(session, table, database).model_copy(update={"at": at})
 
 
 def _content(session: Session, table: Relation, database: Database) -> TableContent:
     progress.report("manifest", table.name, "counting and hashing")
     rule = database.manifest.rule(table.name)
     if not session.may_read(table):
-        return TableContent(table=table.name, compare=rule.compare, why="the user may not read it")
+        return TableContent(table=table.name, compare=rule.compare, why="the user may not read all of its rows")
     return session.content(table, rule)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from tasks.analysis.content import in_time
-from tasks.backup_models import BackupState, Evidence, Pick, Target
+from tasks.backup_models import BackupState, Evidence, Manifest, Pick, Target
 from tasks.errors import Refused
 from tasks.estate import BackupPolicy, Database
 from tasks.models import Backup, Finding
@@ -105,6 +105,24 @@ def choose(database: Database, state: BackupState, pick: Pick, manifests: Sequen
         )
     backup = draw.choice(older) if pick == "random" else runs[0]
     return Target(pick=pick, backup=backup, manifest=_stamp(manifest_for(began(backup), database, manifests)))
+
+
+def comparable(
+    target: Target | None, manifest: Manifest | None, state: BackupState
+) -> tuple[Target | None, Manifest | None]:
+    """What is restored, and the manifest where it can be compared with it.
+
+    A large table is read after the manifest's first moment, and what was written until then need not be in what is
+    restored. A moment is moved behind that; a backup that began before it cannot be compared.
+    """
+    if target is None or manifest is None:
+        return target, None
+    last = max((table.at for table in manifest.tables if table.at), default=manifest.taken)
+    if target.moment is not None and state.window is not None:
+        moment = min(max(target.moment, last + AFTER_MANIFEST), state.window.latest)
+        target = target.model_copy(update={"moment": moment})
+    begins = target.moment or (began(target.backup) if target.backup else last)
+    return (target, manifest) if last <= begins else (target.model_copy(update={"manifest": ""}), None)
 
 
 def manifest_for(moment: datetime, database: Database, manifests: Sequence[datetime]) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.analysis import backups
-from tasks.backup_models import BackupState, Evidence, Window
+from tasks.backup_models import BackupState, Evidence, Manifest, TableContent, Target, Window
 from tasks.errors import Refused
 from tasks.estate import BackupPolicy, Database
 from tasks.models import Backup
@@ -122,3 +122,27 @@ def test_a_point_in_time_lies_just_after_a_manifest_inside_the_window() -> None:
 def test_a_manifests_name_gives_its_time_back() -> None:
     taken = datetime(2026, 11, 25, 1, 2, 3, 456000, tzinfo=UTC)
     assert backups.taken_at(backups.stamp(taken)) == taken
+
+
+def manifest_with_a_large_table(read: datetime) -> Manifest:
+    small = TableContent(table="public.small", at=NOW - timedelta(hours=3))
+    tables = (small, TableContent(table="public.large", at=read))
+    return Manifest(
+        database="pyplots", origin="o", taken=NOW - timedelta(hours=3), finished=read, catalogue={}, tables=tables
+    )
+
+
+def test_a_point_in_time_is_moved_behind_the_moment_at_which_a_large_table_was_read() -> None:
+    read = NOW - timedelta(hours=2)
+    window = Window(earliest=NOW - timedelta(days=7), latest=NOW)
+    target = Target(pick="point_in_time", moment=NOW - timedelta(hours=3), manifest="m")
+    moved, manifest = backups.comparable(target, manifest_with_a_large_table(read), state(window=window))
+    assert moved is not None
+    assert (moved.moment, manifest is not None) == (read + timedelta(seconds=1), True)
+
+
+def test_a_backup_that_began_while_a_large_table_was_still_to_be_read_is_not_compared() -> None:
+    target = Target(pick="newest", backup=run(1, hours=2), manifest="m")
+    before, after = NOW - timedelta(hours=2.5), NOW - timedelta(hours=1.5)
+    assert backups.comparable(target, manifest_with_a_large_table(before), state())[1] is not None
+    assert backups.comparable(target, manifest_with_a_large_table(after), state())[1] is None
