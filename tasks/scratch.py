@@ -116,6 +116,8 @@ def _fill(site: Site, target: Target, name: str) -> None:
 
 def _clone(site: Site, database: Database, moment: datetime, name: str, marks: dict[str, str]) -> None:
     note = json.dumps({"database": database.name, "at": datetime.now(UTC).isoformat()}).encode()
+    if not site.bucket.exists(f"{NOTES}/{name}.json"):
+        _refuse_taken(site, name)
     site.bucket.put_if_absent(f"{NOTES}/{name}.json", note, "application/json")
     progress.report("restore", name, f"cloning {database.instance} as of {moment:%Y-%m-%d %H:%M:%S} UTC")
     try:
@@ -261,6 +263,15 @@ def _label(site: Site, name: str, database: str) -> None:
 def _refuse_production(site: Site, name: str) -> None:
     if name in _estate_names(site):
         raise Refused(f"changing {name} refused: the estate names it; a drill works on scratch instances alone")
+
+
+def _refuse_taken(site: Site, name: str) -> None:
+    """A note makes an instance ours: none is written for one that is there already, whatever it is."""
+    try:
+        site.scratch.instance(name)
+    except Missing:
+        return
+    raise Refused(f"cloning into {name} refused: there is such an instance, and no note of ours; look what it is")
 
 
 def _refuse_stranger(site: Site, name: str) -> None:

@@ -17,7 +17,9 @@ from tasks.clients.operations import moment
 from tasks.errors import PermanentError, TransientError
 from tasks.models import SqlInstance
 
-MOST_RUNS = 100
+#: A year of nights, the most that Cloud SQL retains, with as many that failed or that a deploy asked for.
+MOST_RUNS = 1000
+PAGE = 500
 
 
 class ScratchSql(CloudSql):
@@ -128,7 +130,7 @@ class ScratchSql(CloudSql):
 
     def _sizes(self, instance: str) -> dict[int, int]:
         with self._doing(f"listing the backups of {instance}", VIEWER):
-            found = self._backup_runs.list(request={**self._of(instance), "max_results": MOST_RUNS}, **UNRETRIED)
+            found = self._backup_runs.list(request={**self._of(instance), "max_results": PAGE}, **UNRETRIED)
             first = [run for run, _ in zip(found, range(MOST_RUNS), strict=False)]
         return {run.id: int(run.max_chargeable_bytes) for run in first if run.max_chargeable_bytes}
 
