@@ -248,7 +248,7 @@ class Session:
                 sql.ORPHANS.format(
                     child=_quoted(row.child), parent=_quoted(row.parent), given=_quoted(row.given),
                     matches=_quoted(row.matches),
-                ),  # fmt: skip
+                ),
             )
             for row in self._rows("listing the foreign keys", sql.FOREIGN_KEYS)
         ]
