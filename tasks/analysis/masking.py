@@ -20,6 +20,8 @@ LONGEST = 16_384
 LONGEST_MASKED = 600
 CUT = "<cut>"
 _BLANKS_BEFORE_CUT = 2_048
+#: An address that is passed on in another one is escaped once more each time.
+_MOST_ESCAPES = 3
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
@@ -34,16 +36,26 @@ _AUTHORIZATION = re.compile(r"\b(authorization[\"']?\s*[:=]\s*[\"']?)(?!<)[^\r\n
 _NAMES = (
     "passw|passphrase|passcode|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authoriz|auth|"
     "session|signature|first[_-]?name|last[_-]?name|full[_-]?name|user[_-]?name|email|phone|"
-    r"(?<![^\W_])(?:sid|sig|otp|pin|cvv|cvc|ssn|iban|mail|key)(?![^\W_])"
+    r"(?<![^\W_])(?:sid|sig|otp|pin|cvv|cvc|ssn|iban|mail|key|pass|pw|identified by)(?![^\W_])"
 )
-#: A value in quotes runs to its end, or to that of the line: it may hold blanks.
+#: What stands between a name and its value: ``=``, ``"x": ``, ``\"x\": ``, ``<x>``, ``(x)=``, ``'x', ``; a blank where
+#: the value is in quotes, as in SQL.
+_SEPARATOR = (
+    r"\\{0,3}[\"']?[)\]}]?\s{0,3}(?:=>|:=|->|[:=>|]|(?<=[\"']),|(?<=\s)(?:is|was)\s|(?<=\s)(?=[bruf]?[\"']))\s{0,3}"
+    r"(?:[bruf]{1,2}(?=[\"']))?"
+)
+#: A value in quotes or brackets runs to its end, or to that of the line: it may hold blanks.
+_VALUE = (
+    r"\"{2,3}(?=\w)[^\"]*+\"*|'{2,3}(?=\w)[^']*+'*|(\")(?:[^\"\\]|\\.)*+(?:\"|\Z)|(')(?:[^'\\]|\\.)*+(?:'|\Z)|"
+    r"\\{1,3}[\"'](?:(?!\\{1,3}[\"'])(?s:.))*+(?:\\{1,3}[\"']|\Z)|"
+    r"[(\[{](?:\"(?:[^\"\\]|\\.)*+\"|[^)\]}])*+(?:[)\]}]|\Z)|[^\s,;&\"'(){}\[\]]+"
+)
 _NAMED = re.compile(
-    rf"((?:{_NAMES})[\w-]{{0,20}}[\"']?\s{{0,3}}(?:=>|:=|[:=]|(?<=\s)(?:is|was)\s)\s{{0,3}}|--[\w-]{{0,20}}(?:{_NAMES})[\w-]{{0,20}}\s+)"
-    r"(?:(\")(?:[^\"\\]|\\.)*+(?:\"|\Z)|(')(?:[^'\\]|\\.)*+(?:'|\Z)|[^\s,;&\"'(){}\[\]]+)"
+    rf"((?:{_NAMES})[\w-]{{0,20}}{_SEPARATOR}|--[\w-]{{0,20}}(?:{_NAMES})[\w-]{{0,20}}\s+)(?:{_VALUE})"
 )
 _NAMED_HINTS = (
-    "pass", "pwd", "secret", "token", "key", "credential", "auth", "session", "sid", "sig", "otp", "pin", "cv", "ssn",
-    "iban", "name", "mail", "phone",
+    "pass", "secret", "token", "key", "credential", "auth", "session", "sid", "sig", "otp", "pin", "cv", "ssn",
+    "iban", "name", "mail", "phone", "pw", "identified by",
 )  # fmt: skip
 _JWT = re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){0,2}")
 #: Prefixes that vendors document for their keys.
@@ -151,7 +163,9 @@ def _plain(text: str) -> str:
         text = _COLOURS.sub("", text)
     if "\\" in text:
         text = _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
-    if "%" in text:
+    for _ in range(_MOST_ESCAPES):
+        if "%" not in text:
+            break
         text = unquote(text, errors="replace")
     if text.isascii() and text.isprintable():
         return text

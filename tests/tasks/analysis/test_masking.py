@@ -55,6 +55,19 @@ SMUGGLED = [
     ("bob", "mail to bo\u00adb@exam\u200bple.com failed", "hide"),
     ("bob", "<bob.smith+tag@mail.example.co.uk>", "hide"),
     ("dead:beef", "connect fe80::dead:beef failed", "hide"),
+    ("hunter", r'{"body": "{\"client_secret\": \"hunter\"}"}', "hide"),
+    ("hunter", "{b'password': b'hunter'}", "hide"),
+    ("hunter", "headers [(b'x-api-key', b'hunter')]", "hide"),
+    ("hunter", "<password>hunter</password>", "hide"),
+    ("hunter", "ALTER USER app PASSWORD 'hunter'", "hide"),
+    ("hunter", "CREATE USER app IDENTIFIED BY 'hunter'", "hide"),
+    ("hunter", '{"credentials": {"value": "hunter"}}', "hide"),
+    ("hunter", '{"tokens": ["first", "hunter"]}', "hide"),
+    ("hunter", "password=[hunter]", "hide"),
+    ("hunter", "DETAIL: Key (email)=(hunter) already exists.", "hide"),
+    ("hunter", 'password="""hunter"""', "hide"),
+    ("hunter", "DB_PASS=hunter", "hide"),
+    ("bob", "mail to bob%2540example.com failed", "hide"),
     ("4111", "card 4111 1111 1111 1111 declined", "mask"),
     ("4111", "card 4111-1111-1111-1111 declined", "mask"),
     ("1111", "card ４１１１１１１１１１１１１１１１ declined", "mask"),
@@ -123,8 +136,9 @@ def test_numbers_and_ids_that_differ_give_the_same_masked_line() -> None:
 @pytest.mark.parametrize(
     "line",
     ["x" * 262_144, "a b@c.de " * 30_000, '"' * 200_000, 'password="' + "\\" * 100_000, "1:" * 100_000, "_" * 200_000,
+     "password=[" * 30_000, 'password=\\"' + "\\" * 100_000, "password (" * 30_000, "%25" * 90_000,
      "password" * 30_000, "<" * 100_000, "://@" * 60_000, "at " * 80_000, "eyJ" * 80_000],
-    ids=range(11),
+    ids=range(15),
 )  # fmt: skip
 def test_a_line_of_256_kilobytes_is_masked_in_no_time(line: str) -> None:
     began = time.process_time()
