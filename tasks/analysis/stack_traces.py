@@ -54,21 +54,27 @@ class Frame:
 
 @dataclass
 class Trace:
-    """A trace as far as it was read: frames, and what was raised last."""
+    """A trace as far as it was read: frames, and what was raised last.
+
+    ``told``: the line below the frames was read. What follows it is the rest of its message: a value, not a type.
+    """
 
     raised: str = ""
     frames: list[Frame] = field(default_factory=list)
     lines: int = 0
     innermost_first: bool = False
+    told: bool = False
 
     def take(self, line: str) -> None:
         """Read one more line."""
         self.lines += 1
         frame = self._frame(line)
         if frame is not None:
-            self.frames = [*self.frames, frame][-200:]
-        elif line and not line[0].isspace() and not line.startswith(_STARTS) and (found := _RAISED.match(line)):
-            self.raised = _type_and_message(found)
+            self.frames, self.told = [*self.frames, frame][-200:], False
+        elif self.told or not line or line[0].isspace() or line.startswith(_STARTS):
+            return
+        elif found := _RAISED.match(line):
+            self.raised, self.told = _type_and_message(found), bool(self.frames)
 
     def _frame(self, line: str) -> Frame | None:
         if found := _PYTHON.match(line):

@@ -26,6 +26,13 @@ Traceback (most recent call last):
 app.errors.Broken: order 17
 """
 )
+UNIQUE = """Traceback (most recent call last):
+  File "/workspace/app/db.py", line {line}, in save
+    cursor.execute(sql)
+psycopg.errors.UniqueViolation: duplicate key value violates unique constraint "people_pkey"
+DETAIL:  Key (name)=(Jane) already exists.
+hunter2
+"""
 NODE = """TypeError: Cannot read properties of undefined (reading 'id')
     at Object.render (/app/src/page.js:{line}:17)
     at async run (/app/node_modules/next/server.js:1:2)
@@ -48,11 +55,12 @@ main.main()
     ("trace", "template"),
     [
         (PYTHON, "KeyError at app/api.py:price"),
+        (UNIQUE, "psycopg.errors.UniqueViolation at app/db.py:save"),
         (NODE, "TypeError at src/page.js:Object.render"),
         (JAVA, "java.sql.SQLException at :com.pyplots.Invoice.close < :com.pyplots.Db.read"),
         (GO, "panic at main.go"),
     ],
-    ids=["python", "node", "java", "go"],
+    ids=["python", "a message of several lines", "node", "java", "go"],
 )
 def test_a_trace_is_known_by_type_and_own_frames_whatever_the_line_numbers(trace: str, template: str) -> None:
     assert holds_trace(trace)
