@@ -7,7 +7,9 @@ is made of masked text and is safe to keep.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -87,11 +89,21 @@ class Week(Frozen):
         edges = [_midnight(monday + timedelta(days=days), self.timezone) for days in range(8)]
         return tuple(itertools.pairwise(edges))
 
+    def day_of(self, hour: int) -> int:
+        """Which day, from 0, an hour of the week lies in. Days begin at midnight, however long the last one was."""
+        return max(0, bisect_right(_midnights(self), hour) - 1)
+
     @property
     def day_names(self) -> tuple[str, ...]:
         """The days as a chart names them: ``Mon 16``."""
         zone = ZoneInfo(self.timezone)
         return tuple(f"{start.astimezone(zone):%a %-d}" for start, _ in self.days)
+
+
+@lru_cache(maxsize=64)
+def _midnights(week: Week) -> tuple[float, ...]:
+    """The hour of the week at which each of its days begins."""
+    return tuple((start - week.start).total_seconds() / 3600 for start, _ in week.days)
 
 
 def _midnight(day: date, timezone: str) -> datetime:

@@ -77,10 +77,9 @@ def _pattern_row(one: Judged) -> tuple[str | Sparkline, ...]:
 
 
 def _by_day(logs: LogReview, one: Judged) -> Chart:
-    hours = logs.week.hours
     counts = [0] * 7
     for hour, count in one.pattern.hourly.items():
-        counts[min(6, hour * 7 // hours)] += count
+        counts[logs.week.day_of(hour)] += count
     names = logs.week.day_names
     usual, most = one.expected / 7, one.limit / 7
     return line_chart(

@@ -43,7 +43,7 @@ def chosen_week(site: Site, name: str, now: datetime) -> Week:
         return Week.of(now.astimezone(ZoneInfo(zone)).date() - timedelta(days=7), zone)
     try:
         week = Week.named(name, zone)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise BadInput(f"reviewing week {name} failed: there is none of that name; write it as 2026-W47") from None
     if week.end > now:
         raise BadInput(f"reviewing week {name} failed: it ends on {week.end:%-d %B %H:%M} UTC; wait, or name another")

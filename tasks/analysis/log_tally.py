@@ -46,6 +46,8 @@ _PLATFORM = (
     ),
     ("cold start", re.compile(r"Starting new instance\. Reason: (?:AUTOSCALING|MANUAL_OR_CUSTOMER_MIN_INSTANCE)")),
 )
+#: Where the platform logs requests. An application's line that bears its request is a line: the request is there too.
+_REQUEST_LOGS = ("requests", "request_log")
 _VARIABLE_SEGMENT = re.compile(r"/(?=[^/]*\d|[^/]{25,})[^/]+")
 
 
@@ -130,7 +132,7 @@ class Tally:
             logger = self.loggers.setdefault((entry.service, entry.log), [0, 0])
             logger[0] += 1
             logger[1] += entry.size
-            if entry.request is not None:
+            if entry.request is not None and (not entry.text or entry.log.endswith(_REQUEST_LOGS)):
                 self._request(entry, entry.request)
             elif entry.text:
                 self._text(entry)
@@ -203,7 +205,7 @@ class Tally:
         line.add(at, size, int((at - self.start) // HOUR))
 
     def _request(self, entry: Entry, request: Request) -> None:
-        day = int((entry.at - self.start) // (24 * HOUR))
+        day = min(6, int((entry.at - self.start) // (24 * HOUR)))  # a Sunday on which clocks go back has 25 hours
         _request_count(self.requests, (entry.service, day)).add(request)
         route = (entry.service, f"{request.method} {route_of(request.url.partition('?')[0])}")
         if route not in self.routes and len(self.routes) >= MOST_ROUTES:

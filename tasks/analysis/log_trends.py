@@ -177,5 +177,5 @@ def past_of(week: Week, pattern: PatternWeek) -> Past:
     gaps = [later - earlier - 1 for earlier, later in itertools.pairwise(hours)]
     return Past(
         week=week.name, count=pattern.count, size=pattern.size, hours=len(hours),
-        days=len({hour * 7 // week.hours for hour in hours}), gap_hours=max(gaps, default=0), span=week.hours,
+        days=len({week.day_of(hour) for hour in hours}), gap_hours=max(gaps, default=0), span=week.hours,
     )  # fmt: skip

@@ -247,4 +247,6 @@ def test_marks_mute_and_resolve_and_a_mute_that_ran_out_is_told(reviewed: Sample
 def test_a_week_that_is_not_over_and_one_that_never_was_are_refused(reviewed: Sample) -> None:
     this_week = Week.of(datetime.now(UTC).date(), corpus.ZONE)
     assert "wait, or name another" in str(review(reviewed, this_week))
-    assert "2026-W54" in str(review(reviewed, this_week.model_copy(update={"name": "2026-W54"})))
+    for name in ("2026-W54", "9999-W52", "0001-W01"):
+        refused = review(reviewed, this_week.model_copy(update={"name": name}))
+        assert f"{name} failed: there is none of that name" in str(refused)

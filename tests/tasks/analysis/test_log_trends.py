@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.analysis.latency_sketch import ERROR, Sketch
-from tasks.analysis.log_trends import forecast, judge, next_history, onset
+from tasks.analysis.log_trends import forecast, judge, next_history, onset, past_of
 from tasks.log_models import History, PatternWeek, Week
 
 ZONE = "Europe/Berlin"
@@ -161,3 +161,10 @@ def test_percentiles_of_a_sketch_are_right_to_two_per_cent() -> None:
         exact = values[max(0, -(-2000 * percent // 100) - 1)]
         assert abs(sketch.percentile(percent) - exact) <= ERROR * exact * 1.001
     assert Sketch().percentile(50) == 0.0
+
+
+def test_a_line_of_every_midnight_is_daily_in_weeks_of_167_and_169_hours_too() -> None:
+    for name in ("2026-W13", "2026-W20", "2026-W43"):
+        week = Week.named(name, ZONE)
+        midnights = {round((start - week.start).total_seconds() / 3600): 1 for start, _ in week.days}
+        assert past_of(week, seen(week, midnights)).days == 7, name
