@@ -77,7 +77,9 @@ class Trials:
             raise
         except PermanentError as error:
             return TestRun(passed=False, failed=("installation",), tail=str(error))
-        runs = [self._test(folder, tree) for folder in self._concerned()]
+        # Found before any test runs: one could turn the next folder's interpreter into a link to somewhere else.
+        boxes = [(folder, self._box(self.checkout.tool(folder, tree).interpreter())) for folder in self._concerned()]
+        runs = [self._test(folder, tree, box) for folder, box in boxes]
         return TestRun(
             passed=all(run.passed for run in runs),
             failed=tuple(name for run in runs for name in run.failed),
@@ -100,13 +102,15 @@ class Trials:
             )
         self.installed[keys] = whole
 
-    def _test(self, folder: str, tree: Path) -> TestRun:
-        section, tool = self.checkout.section, self.checkout.tool(folder, tree)
-        programs = tool.interpreter()
+    def _box(self, programs: Path) -> Sandbox:
         box = self._boxes.setdefault(programs, Sandbox([programs]))  # it looks once what this machine allows
         self.sandbox = box.why_not
-        if box.why_not and section.require_sandbox:
+        if box.why_not and self.checkout.section.require_sandbox:
             raise Refused(f"running the tests refused: they cannot be shut off here: {box.why_not}")
+        return box
+
+    def _test(self, folder: str, tree: Path, box: Sandbox) -> TestRun:
+        section, tool = self.checkout.section, self.checkout.tool(folder, tree)
         command = self.checkout.manifests[folder].test
         return box.run(command, tree, tree / folder, tool.bins, section.test_timeout_seconds)
 
