@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from tasks.analysis.lockfiles import read_lock
 from tasks.clients.npm_lock import NpmLock
+from tasks.clients.resolver_errors import Unsolvable
 from tasks.dependency_models import Wish
-from tasks.errors import BadInput
+from tasks.errors import BadInput, OpsError
 from tests.dependencies.npm_registry import Registry, needs_npm, npm_registry
 from tests.dependencies.package_index import LOCKED, NOW, OLD, RIPE, YOUNG
 
@@ -44,6 +46,16 @@ def project(registry: Registry, tmp_path: Path) -> NpmLock:
     return lock
 
 
+def locked(registry: Registry, folder: Path, *needs: str) -> NpmLock:
+    """A project locked before anything ripe was published."""
+    document = {"name": "app", "version": "1.0.0", "dependencies": dict.fromkeys(needs, "^1.0.0")}
+    (folder / "package.json").write_text(json.dumps(document))
+    (folder / ".npmrc").write_text(f"registry={registry.url}/\ncache={folder}/cache\n")
+    lock = NpmLock(folder)
+    lock._npm("locking", "install", "--package-lock-only", "--ignore-scripts", "--before", LOCKED.isoformat())
+    return lock
+
+
 def versions(lock: NpmLock) -> dict[str, str]:
     return {name: one.versions[0] for name, one in read_lock("npm", lock.lock.read_text(), "").packages.items()}
 
@@ -69,3 +81,31 @@ def test_an_installation_runs_no_script_and_a_lock_that_does_not_fit_is_refused(
     (project.folder / "package.json").write_text(json.dumps(document))
     with pytest.raises(BadInput):
         project.install()
+
+
+def test_a_hurried_fix_is_not_passed_by_a_younger_release_and_brings_nothing_young_with_it(tmp_path: Path) -> None:
+    with npm_registry() as registry:
+        for name in ("holed", "helper"):
+            registry.add(name, "1.0.0", at=OLD).add(name, "1.1.0", at=YOUNG)
+        registry.add("holed", "1.2.0", at=YOUNG + timedelta(hours=1), helper="^1.0.0")
+        lock = locked(registry, tmp_path, "holed")
+        before = lock.lock.read_text()
+        wish = Wish(cutoff=WEEK_AGO, names=("holed",), pins={"holed": "1.1.0"}, exempt=frozenset({"holed"}))
+        lock.resolve(wish)
+        assert versions(lock) == {"holed": "1.1.0"}
+        lock.lock.write_text(before)
+        with pytest.raises(Unsolvable, match=r"brings helper 1\.1\.0, which is younger"):
+            lock.resolve(wish.model_copy(update={"pins": {"holed": "1.2.0"}}))
+
+
+def test_a_dependency_that_is_called_like_an_option_is_not_one(tmp_path: Path) -> None:
+    with npm_registry() as registry:
+        registry.add("a", "1.0.0", at=OLD, script="touch $INIT_CWD/ran").add("a", "1.1.0", at=RIPE)
+        lock = locked(registry, tmp_path, "a")
+        document = json.loads(lock.lock.read_text())
+        for option in ("--no-ignore-scripts", "--no-package-lock-only"):
+            document["packages"][f"node_modules/{option}"] = {**document["packages"]["node_modules/a"], "name": "a"}
+        lock.lock.write_text(json.dumps(document))
+        with suppress(OpsError):  # what npm makes of such a name is npm's affair
+            lock.resolve(Wish(cutoff=WEEK_AGO))
+        assert not lock.packages.exists()
