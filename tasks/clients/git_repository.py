@@ -144,7 +144,10 @@ def _identity(at: datetime) -> dict[str, str]:
 
 
 def _settings(url: str, token: SecretStr | None) -> dict[str, str]:
-    """Settings of our own, on top of the account's: no hooks of its, files as they are, and the login."""
+    """Settings of our own, on top of the account's: no hooks of its, files as they are, and the login.
+
+    With a token no helper of the account is asked: a token that is refused must not become a person's own login.
+    """
     settings = {"core.hooksPath": os.devnull, "core.autocrlf": "false", **_login(url, token)}
     found = {"GIT_CONFIG_COUNT": str(len(settings))}
     for number, (name, value) in enumerate(settings.items()):
@@ -156,7 +159,8 @@ def _login(url: str, token: SecretStr | None) -> dict[str, str]:
     if token is None or not url.startswith(("https://", "http://")):
         return {}
     basic = base64.b64encode(f"x-access-token:{token.get_secret_value()}".encode()).decode()
-    return {"http.extraHeader": f"Authorization: Basic {basic}"}
+    host = "/".join(url.split("/")[:3])  # that host alone, wherever it redirects to and whatever git starts beside it
+    return {f"http.{host}/.extraHeader": f"Authorization: Basic {basic}", "credential.helper": ""}
 
 
 def _failure(what: str, ended: Ended, check: str) -> OpsError:

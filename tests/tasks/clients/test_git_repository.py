@@ -86,5 +86,7 @@ def test_the_token_is_in_the_environment_of_git_alone(tmp_path: Path) -> None:
     repository = GitRepository("https://forge.example/o/n.git", tmp_path / "c", SecretStr("ghp_secret"))
     assert "ghp_secret" not in str(vars(repository))
     assert any(value.startswith("Authorization: Basic ") for value in repository._env.values())
+    assert "http.https://forge.example/.extraHeader" in repository._env.values()
+    assert "credential.helper" in repository._env.values()
     over_ssh = GitRepository("git@forge.example:o/n.git", tmp_path, SecretStr("x"))
     assert not any(value.startswith("Authorization") for value in over_ssh._env.values())
