@@ -21,6 +21,9 @@ from tasks.errors import BadInput
 SECONDS = 600.0
 #: The table with the options of the last resolution, up to the next list of tables.
 _OPTIONS = re.compile(r"\[options(?:\.[^\]]+)?\]\n(?:[^\[\n][^\n]*\n)*\n?")
+#: What would lead uv out of the checkout, or to another lock: images set the first, to the environment flows run in.
+_NOT_OURS = ("UV_PROJECT_ENVIRONMENT", "UV_PROJECT", "UV_WORKING_DIRECTORY", "UV_WORKING_DIR", "UV_SYSTEM_PYTHON",
+             "UV_FROZEN", "UV_LOCKED", "UV_EXCLUDE_NEWER", "UV_EXCLUDE_NEWER_PACKAGE", "UV_ENV_FILE")  # fmt: skip
 Seconds = Callable[[float], None]
 
 
@@ -33,8 +36,8 @@ class UvLock:
         self.folder, self.requirements, self._options = folder, requirements, options
         self._builds = () if allow_builds else ("--no-build",)
         self._env = environment({"UV_HTTP_RETRIES": "0", "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1"})
-        self._env.pop("UV_EXCLUDE_NEWER", None)
-        self._env.pop("VIRTUAL_ENV", None)
+        for name in _NOT_OURS:
+            self._env.pop(name, None)
 
     @property
     def lock(self) -> Path:
@@ -69,7 +72,7 @@ class UvLock:
     def check(self) -> None:
         """Raise BadInput where the project's own ``uv lock --check`` would refuse the lock."""
         if not self.requirements:
-            ended = run([_uv(), "lock", "--check"], self.folder, SECONDS, self._env)
+            ended = run([_uv(), "lock", "--check", *self._builds], self.folder, SECONDS, self._env)
             if ended.status:
                 raise BadInput(
                     f"checking {self.lock} failed: uv lock --check does not accept it ({ended.said[:300]}); does "

@@ -12,6 +12,7 @@ from tasks import dependency_plan
 from tasks.clients.git_repository import GitRepository
 from tasks.clients.installed import read_installed
 from tasks.clients.package_index import statuses
+from tasks.clients.sandbox import Sandbox
 from tasks.dependency_checkout import Checkout, open_checkout
 from tasks.dependency_plan import make_plan
 from tasks.dependency_trials import Trials
@@ -139,3 +140,40 @@ def test_what_is_installed_is_read_and_not_run(scene: Scene, tmp_path: Path) -> 
     found = read_installed(tool.packages)
     assert found.licences == {"a": "MPL-2.0"}
     assert found.size_bytes > 100
+
+
+def test_an_environment_that_the_worker_names_for_itself_is_left_alone(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", str(tmp_path / "the-workers"))
+    scene.index.add("a", "1.0", at=OLD)
+    tool = checked_out(scene.project_of("a")).tool(".", scene.repository.work)
+    tool.install()
+    assert not (tmp_path / "the-workers").exists()
+    assert (tool.packages / "a").exists() or (tool.packages / "a.py").exists()
+
+
+def test_tests_of_one_folder_do_not_choose_what_those_of_the_next_can_read(scene: Scene, tmp_path: Path) -> None:
+    if why := Sandbox().why_not:
+        pytest.skip(why)
+    (tmp_path / "home" / "x").mkdir(parents=True)
+    (tmp_path / "home" / "secret").write_text("hunter2")
+    for folder in ("one", "two"):
+        name = f"in{folder}"
+        scene.index.add(name, "1.0", at=OLD).add(name, "1.1", at=RIPE)
+        scene.repository.python_project(scene.index, name, folder=folder)
+    scene.repository.commit("two folders")
+    turned = f"ln -sfn {tmp_path}/home/x/python ../two/.venv/bin/python"
+    section = Dependencies(
+        repository=scene.repository.url,
+        advisories="",
+        manifests=(
+            Manifest(folder="one", test=("sh", "-c", turned)),
+            Manifest(folder="two", test=("sh", "-c", f"! cat {tmp_path}/home/secret")),
+        ),
+    )
+    scratch = scene.folder / "scratch"
+    checkout = open_checkout(section, GitRepository(scene.repository.url, scratch / "repository"), scratch, "ours")
+    trials = Trials(checkout, make_plan(checkout))
+    run = trials.run(frozenset(trials.plan.units))
+    assert run.passed, run.tail
