@@ -55,7 +55,9 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/passwd", "/etc/group", "/etc/hosts",
            "/etc/nsswitch.conf", "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs", "/etc/localtime",
            "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")  # fmt: skip
-_UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork",
+#: Gone with the worker that waits for it, ``kill -9`` included.
+_UNSHARE = ("setpriv", "--pdeathsig", "KILL",
+            "unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork",
             "--kill-child", "--mount-proc")  # fmt: skip
 
 

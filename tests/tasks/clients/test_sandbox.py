@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -91,3 +92,24 @@ def test_failed_tests_are_named_as_their_runners_write_them() -> None:
     assert failed_tests("FAIL  src/x.test.ts > adds\nFAILED tests/test_a.py::test_b\n") == (
         "src/x.test.ts", "tests/test_a.py::test_b"
     )  # fmt: skip
+
+
+@needs_it
+def test_a_command_ends_with_the_worker_that_was_killed_while_it_waited_for_it(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    waits = (
+        "import sys; from pathlib import Path; from tasks.clients.sandbox import Sandbox; tree = Path(sys.argv[1]); "
+        "Sandbox().run(['sh', '-c', 'while sleep 0.1; do date +%s%N > beat; done'], tree, tree, [], 100)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", waits, str(tree)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (tree / "beat").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    time.sleep(0.5)
+    beat = (tree / "beat").read_text()
+    time.sleep(1)
+    assert (tree / "beat").read_text() == beat
