@@ -15,6 +15,8 @@ from tasks.models import Finding, Frozen
 
 #: A project that has had no release for so long is named as possibly abandoned.
 SILENT_DAYS = 3 * 365
+#: GitHub answers 422 to a pull request's text of more than 65,536 characters.
+MOST_LETTERS = 65_000
 _STATUS_WORDS = {
     "archived": "archived: no further release is to be expected",
     "deprecated": "deprecated by its authors",
@@ -63,10 +65,19 @@ def message(report: UpdateReport) -> str:
 def body(report: UpdateReport) -> str:
     """The text of the pull request."""
     parts = [
-        _tests(report), _closed(report), _updates(report), _held(report), _left(report), _licences(report),
-        _old(report), _size(report), _findings(report.findings), _OURS,
+        _tests(report), _findings(report.findings), _closed(report), _left(report), _held(report), _updates(report),
+        _licences(report), _old(report), _size(report), _OURS,
     ]  # fmt: skip
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _fitting("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _fitting(text: str) -> str:
+    """A text as long as GitHub takes it, cut between lines; else the branch would be pushed and nobody told."""
+    if len(text) <= MOST_LETTERS:
+        return text
+    cut = text[: MOST_LETTERS - 200]
+    said = "**The text is too long for a pull request; the commit names every update.**"
+    return f"{cut[: cut.rindex(chr(10))]}\n\n{said}\n"
 
 
 def _tests(report: UpdateReport) -> str:

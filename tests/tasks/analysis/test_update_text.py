@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from tasks.analysis.update_text import UpdateReport, body, licence_changes, message, title
+from tasks.analysis.update_text import MOST_LETTERS, UpdateReport, body, licence_changes, message, title
 from tasks.dependency_models import Held, Installed, Judgement, ProjectStatus, Update, Vulnerability
 from tasks.models import Finding
 
@@ -76,3 +76,10 @@ def test_a_new_package_counts_as_a_changed_licence() -> None:
     before = Installed(size_bytes=0, licences={"a": "MIT"})
     after = Installed(size_bytes=0, licences={"a": "MIT", "b": "X"})
     assert licence_changes(before, after) == (("b", "new", "X"),)
+
+
+def test_a_text_that_is_longer_than_a_forge_takes_is_cut_between_lines_and_says_so() -> None:
+    text = body(report(updates=tuple(update(f"package-{number}") for number in range(2000))))
+    assert 60_000 < len(text) <= MOST_LETTERS
+    assert text.splitlines()[-3].endswith("|")
+    assert "the commit names every update" in text
