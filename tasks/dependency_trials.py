@@ -21,7 +21,7 @@ from tasks.clients.resolver_errors import Unsolvable
 from tasks.clients.sandbox import Sandbox
 from tasks.dependency_checkout import Checkout
 from tasks.dependency_models import Installed, Judgement, TestRun, Update, Wish
-from tasks.dependency_plan import Plan
+from tasks.dependency_plan import Plan, single
 from tasks.errors import NotAllowed, PermanentError, Refused
 from tasks.policies import WAIT
 from tasks.progress import report
@@ -130,8 +130,8 @@ class Trials:
     def _part(self, folder: str, movable: dict[str, Update], chosen: set[str]) -> str:
         """The lock of a part: exactly it where that can be solved, else as much of it as goes without the rest."""
         whole = self.plan.wishes[folder]
-        stays = {**whole.stays, **_single({n: u.old for n, u in movable.items() if n not in chosen})}
-        pins = _single({name: movable[name].new for name in chosen})
+        stays = {**whole.stays, **single({n: u.old for n, u in movable.items() if n not in chosen})}
+        pins = single({name: movable[name].new for name in chosen})
         part = whole.model_copy(update={"names": tuple(sorted(chosen)), "pins": pins, "stays": stays})
         hurried = {name: version for name, version in whole.pins.items() if name in chosen}
         for wish in (part, part.model_copy(update={"pins": hurried})):
@@ -148,11 +148,6 @@ class Trials:
         tool.resolve(wish)
         self.plan.tool_seconds += time.monotonic() - began
         return tool.lock.read_text()
-
-
-def _single(versions: dict[str, str]) -> dict[str, str]:
-    """Those that have one version: a resolver cannot be told of several."""
-    return {name: version for name, version in versions.items() if ", " not in version}
 
 
 @task(**WAIT)
