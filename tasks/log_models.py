@@ -34,7 +34,8 @@ class Request(NamedTuple):
 class Entry(NamedTuple):
     """One log entry, as cheap as it can be: a week has millions. ``at`` is seconds since the epoch.
 
-    ``source`` tells the instances of a service apart; ``size`` is the entry's bytes as it was read.
+    ``source`` tells the instances of a service apart; ``size`` is the entry's bytes as it was read. An entry may stand
+    for ``times`` equal ones of one hour, from ``at`` to ``last``, of ``size`` bytes together.
     """
 
     at: float
@@ -45,6 +46,8 @@ class Entry(NamedTuple):
     size: int
     source: str = ""
     request: Request | None = None
+    times: int = 1
+    last: float = 0.0
 
 
 class Page(NamedTuple):

@@ -11,6 +11,8 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+from tasks.analysis.latency_sketch import GROWTH, SHORTEST_SECONDS
+from tasks.clients.bigquery import BigQuery
 from tasks.clients.builds import Builds
 from tasks.clients.cloud_run import CloudRun
 from tasks.clients.cloud_sql import CloudSql
@@ -18,6 +20,7 @@ from tasks.clients.cloud_sql_scratch import ScratchSql
 from tasks.clients.google import Google
 from tasks.clients.inspection import Inspector
 from tasks.clients.ledger import Ledger
+from tasks.clients.log_analytics import Buckets, LogAnalytics
 from tasks.clients.log_pages import LogPages
 from tasks.clients.logs import Logs
 from tasks.clients.monitoring import Monitoring
@@ -74,6 +77,15 @@ class Site:
     @cached_property
     def log_pages(self) -> LogPages:
         return LogPages(self.google)
+
+    @cached_property
+    def log_analytics(self) -> LogAnalytics | None:
+        """The logs in BigQuery, where the estate says that they are there."""
+        rules = self.estate.review
+        if rules.log_dataset is None:
+            return None
+        bigquery = BigQuery(self.google, rules.maximum_bytes_billed)
+        return LogAnalytics(bigquery, rules.log_dataset, Buckets(GROWTH, SHORTEST_SECONDS))
 
     @cached_property
     def monitoring(self) -> Monitoring:

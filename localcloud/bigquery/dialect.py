@@ -21,7 +21,8 @@ _STRUCTURE = (
     exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
     exp.Alias, exp.TableAlias, exp.Table, exp.Column, exp.Dot, exp.Identifier, exp.Var, exp.Star, exp.Literal,
     exp.Null, exp.Boolean, exp.Parameter, exp.Paren, exp.Subquery, exp.CTE, exp.With, exp.Union, exp.Distinct,
-    exp.Unnest, exp.Tuple, exp.DataType, exp.DataTypeParam,
+    exp.Unnest, exp.Tuple, exp.DataType, exp.DataTypeParam, exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey,
+    exp.RawString,
 )  # fmt: skip
 _OPERATORS = (
     exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between,
@@ -30,6 +31,8 @@ _OPERATORS = (
 _FUNCTIONS = (
     exp.Sum, exp.Count, exp.CountIf, exp.Min, exp.Max, exp.Avg, exp.AnyValue, exp.Date, exp.Round, exp.Abs,
     exp.Greatest, exp.Least, exp.Lower, exp.Upper, exp.Length, exp.StartsWith, exp.Exists,
+    exp.JSONExtract, exp.JSONExtractScalar, exp.JSONFormat, exp.ByteLength, exp.UnixMicros, exp.IntDiv, exp.Ceil,
+    exp.Ln, exp.RegexpReplace,
 )  # fmt: skip
 _ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
 _NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
@@ -80,6 +83,11 @@ def translate(
     for kind in list(query.find_all(exp.DataType)):
         if kind.this == exp.DataType.Type.DECIMAL and not kind.expressions:
             kind.replace(_NUMERIC.copy())
+    for division in query.find_all(exp.IntDiv):  # DIV(a - b, c) would become a - b // c
+        for side in ("this", "expression"):
+            division.set(side, exp.Paren(this=division.args[side]))
+    for length in list(query.find_all(exp.ByteLength)):  # DuckDB's OCTET_LENGTH takes no text
+        length.replace(exp.Anonymous(this="STRLEN", expressions=[length.this.copy()]))
     for subquery in list(query.find_all(exp.Subquery)):
         _as_list_function(subquery)
     sql = query.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.RAISE)

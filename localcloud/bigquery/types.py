@@ -6,6 +6,7 @@ on both sides.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -17,10 +18,11 @@ from localcloud.bigquery import errors
 Field = Mapping[str, Any]
 NUMERIC = "DECIMAL(38,9)"
 #: BigQuery's name (the legacy one, which the API tells), DuckDB's, and the bytes that a value counts for
-#: (https://cloud.google.com/bigquery/pricing#data); a string counts 2 and its UTF-8 bytes.
+#: (https://cloud.google.com/bigquery/pricing#data); a string counts 2 and its UTF-8 bytes, JSON its text's.
 _TYPES = {
     "STRING": ("VARCHAR", 2), "INTEGER": ("BIGINT", 8), "FLOAT": ("DOUBLE", 8), "NUMERIC": (NUMERIC, 16),
     "BOOLEAN": ("BOOLEAN", 1), "TIMESTAMP": ("TIMESTAMP WITH TIME ZONE", 8), "DATE": ("DATE", 8),
+    "JSON": ("JSON", 0),
 }  # fmt: skip
 _MODERN = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 _FROM_DUCKDB = {
@@ -51,8 +53,8 @@ def duckdb_type(field: Field) -> str:
 def scalar_type(name: str) -> str:
     """The DuckDB type of a query parameter's type. Raises MethodNotImplemented."""
     kind = _MODERN.get(name, name)
-    if kind not in _TYPES:
-        raise errors.not_implemented(f"the type {name}")
+    if kind not in _TYPES or kind == "JSON":
+        raise errors.not_implemented(f"a parameter of the type {name}")
     return _TYPES[kind][0]
 
 
@@ -74,7 +76,7 @@ def bytes_of(field: Field, value: str) -> str:
     if field["type"] == "RECORD":
         return "(" + " + ".join(bytes_of(part, f'{value}."{part["name"]}"') for part in field["fields"]) + ")"
     size = _TYPES[field["type"]][1]
-    more = f" + strlen({value})" if field["type"] == "STRING" else ""
+    more = f" + strlen({value}::VARCHAR)" if field["type"] in ("STRING", "JSON") else ""
     return f"CASE WHEN {value} IS NULL THEN 0 ELSE {size}{more} END"
 
 
@@ -122,7 +124,15 @@ def _filled(value: Any, field: Field) -> Any:
         raise errors.invalid(f"Missing required field: {field['name']}.")
     if field["type"] == "RECORD" and value is not None:
         return filled(value, field["fields"])
-    return value
+    return _json(value, field["name"]) if field["type"] == "JSON" and value is not None else value
+
+
+def _json(text: Any, name: str) -> Any:
+    """A value of a JSON column, which a request holds as text."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise errors.invalid(f"Invalid JSON text for field {name}: {error}") from error
 
 
 def _checked(field: Field) -> dict[str, Any]:
@@ -145,6 +155,6 @@ def _field(name: str, kind: Any) -> dict[str, Any]:
         return {**_field(name, kind.children[0][1]), "mode": "REPEATED"}
     if kind.id == "struct":
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": [_field(n, k) for n, k in kind.children]}
-    if kind.id not in _FROM_DUCKDB:
+    if kind.id not in _FROM_DUCKDB or str(kind) == "JSON":
         raise errors.not_implemented(f"a result column of the type {kind}")
     return {"name": name, "type": _FROM_DUCKDB[kind.id], "mode": "NULLABLE"}

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 
 ERROR = 0.02
-_GROWTH = math.log((1 + ERROR) / (1 - ERROR))
+#: A bucket's width, as a natural logarithm.
+GROWTH = math.log((1 + ERROR) / (1 - ERROR))
 #: Shorter latencies count as this one.
 SHORTEST_SECONDS = 1e-5
 
@@ -23,10 +24,10 @@ class Sketch:
     def __init__(self, buckets: Mapping[int, int] | None = None) -> None:
         self.buckets: dict[int, int] = dict(buckets or {})
 
-    def add(self, seconds: float) -> None:
-        """Count one latency."""
-        bucket = math.ceil(math.log(max(seconds, SHORTEST_SECONDS)) / _GROWTH)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+    def add(self, seconds: float, times: int = 1) -> None:
+        """Count a latency, or so many of one bucket."""
+        bucket = math.ceil(math.log(max(seconds, SHORTEST_SECONDS)) / GROWTH)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + times
 
     def merge(self, other: Sketch) -> None:
         """Count what another sketch has counted."""
@@ -40,5 +41,5 @@ class Sketch:
         for bucket in sorted(self.buckets):
             seen += self.buckets[bucket]
             if seen >= rank:
-                return 2 * math.exp(bucket * _GROWTH) / (1 + math.exp(_GROWTH))
+                return 2 * math.exp(bucket * GROWTH) / (1 + math.exp(GROWTH))
         return 0.0

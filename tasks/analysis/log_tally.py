@@ -70,15 +70,17 @@ class LineCount:
         self.first = self.last = at
         self.hourly: dict[int, int] = {}
 
-    def add(self, at: float, size: int, hour: int) -> None:
-        """Count one line."""
-        self.count += 1
+    def add(self, at: float, size: int, hour: int, times: int = 1, last: float = 0.0) -> None:
+        """Count a line, or so many of one hour, the last of them at ``last``."""
+        self.count += times
         self.size += size
-        self.hourly[hour] = self.hourly.get(hour, 0) + 1
+        self.hourly[hour] = self.hourly.get(hour, 0) + times
+        if at < self.first:
+            self.first = at
         if at > self.last:
             self.last = at
-        elif at < self.first:
-            self.first = at
+        if last > self.last:
+            self.last = last
 
     def merge(self, other: LineCount) -> None:
         """Count what another line has counted: one pattern's lines become one."""
@@ -97,10 +99,10 @@ class RequestCount:
     def __init__(self, requests: int = 0, errors: int = 0, buckets: Mapping[int, int] | None = None) -> None:
         self.requests, self.errors, self.sketch = requests, errors, Sketch(buckets)
 
-    def add(self, request: Request) -> None:
-        self.requests += 1
-        self.errors += request.status >= 500
-        self.sketch.add(request.latency)
+    def add(self, request: Request, times: int = 1) -> None:
+        self.requests += times
+        self.errors += times * (request.status >= 500)
+        self.sketch.add(request.latency, times)
 
     def merge(self, other: RequestCount) -> None:
         self.requests += other.requests
@@ -127,10 +129,10 @@ class Tally:
     def take(self, entries: Iterable[Entry]) -> None:
         """Count entries."""
         for entry in entries:
-            self.read += 1
+            self.read += entry.times
             self.size += entry.size
             logger = self.loggers.setdefault((entry.service, entry.log), [0, 0])
-            logger[0] += 1
+            logger[0] += entry.times
             logger[1] += entry.size
             if entry.request is not None and (not entry.text or entry.log.endswith(_REQUEST_LOGS)):
                 self._request(entry, entry.request)
@@ -166,17 +168,17 @@ class Tally:
     def _text(self, entry: Entry) -> None:
         for what, sign in _PLATFORM if entry.log.endswith("varlog/system") else ():
             if sign.search(entry.text[:500]):
-                self._happened(entry.service, what, entry.at)
+                self._happened(what, entry)
         stream = (entry.service, entry.source, entry.log)
         if stream in self.open and self._goes_on(stream, entry):
             return
         if begins_trace(entry.text) and "\n" not in entry.text.rstrip("\n"):
             self._begin(stream, entry)
         elif holds_trace(entry.text):
-            self.count(LineKey(entry.service, "error", "stack", read_trace(entry.text).template), entry.at, entry.size)
+            self._line(entry, LineKey(entry.service, "error", "stack", read_trace(entry.text).template))
         else:
             level = level_of(entry.severity, entry.text)
-            self.count(LineKey(entry.service, level, "line", mask(entry.text)), entry.at, entry.size)
+            self._line(entry, LineKey(entry.service, level, "line", mask(entry.text)))
 
     def _goes_on(self, stream: tuple[str, str, str], entry: Entry) -> bool:
         """Give a line to the trace that its stream is printing; False where it belongs to none any more."""
@@ -197,24 +199,28 @@ class Tally:
         trace, at, size = self.open.pop(stream)
         self.count(LineKey(stream[0], "error", "stack", trace.template), at, size)
 
-    def count(self, key: LineKey, at: float, size: int) -> None:
-        """Count one masked line or trace."""
+    def _line(self, entry: Entry, key: LineKey) -> None:
+        self.count(key, entry.at, entry.size, entry.times, entry.last)
+
+    def count(self, key: LineKey, at: float, size: int, times: int = 1, last: float = 0.0) -> None:
+        """Count a masked line or trace, or so many equal ones of an hour."""
         line = self.lines.get(key)
         if line is None:
             line = self.lines[key] = LineCount(at)
-        line.add(at, size, int((at - self.start) // HOUR))
+        line.add(at, size, int((at - self.start) // HOUR), times, last)
 
     def _request(self, entry: Entry, request: Request) -> None:
         day = min(6, int((entry.at - self.start) // (24 * HOUR)))  # a Sunday on which clocks go back has 25 hours
-        _request_count(self.requests, (entry.service, day)).add(request)
+        _request_count(self.requests, (entry.service, day)).add(request, entry.times)
         route = (entry.service, f"{request.method} {route_of(request.url.partition('?')[0])}")
         if route not in self.routes and len(self.routes) >= MOST_ROUTES:
             route = (entry.service, OTHER_ROUTES)
-        _request_count(self.routes, route).add(request)
+        _request_count(self.routes, route).add(request, entry.times)
 
-    def _happened(self, service: str, what: str, at: float) -> None:
-        seen = self.platform.setdefault((service, what), [0, at, at])
-        seen[0], seen[1], seen[2] = seen[0] + 1, min(seen[1], at), max(seen[2], at)
+    def _happened(self, what: str, entry: Entry) -> None:
+        at = entry.at
+        seen = self.platform.setdefault((entry.service, what), [0, at, at])
+        seen[0], seen[1], seen[2] = seen[0] + entry.times, min(seen[1], at), max(seen[2], at, entry.last)
 
 
 def _request_count(counts: dict[Any, RequestCount], key: Any) -> RequestCount:

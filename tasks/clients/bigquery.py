@@ -46,14 +46,34 @@ class BigQuery:
     def query(self, sql: str, parameters: Mapping[str, Value], what: str) -> Answer:
         """Run a query and read its whole answer. ``what`` is what is attempted, for an error's message."""
         with _translated(self._google.attempt(what, ROLES)):
-            found = self._client.query_and_wait(
-                sql, job_config=self._config(parameters), page_size=self._page_rows, retry=None, job_retry=None,
-                wait_timeout=deadlines.QUERY.total_seconds(), api_timeout=deadlines.CALL_SECONDS,
-            )  # fmt: skip
+            found = self._run(sql, parameters)
             rows = tuple(dict(row.items()) for row in found)
-            if len(rows) != found.total_rows:
-                raise TransientError(f"{what} failed: {len(rows)} rows of {found.total_rows} came; retrying may help")
+            _check_whole(len(rows), found.total_rows, what)
             return Answer(rows, int(found.total_bytes_processed or 0))
+
+    def pages(self, sql: str, parameters: Mapping[str, Value], what: str) -> Iterator[list[dict[str, Any]]]:
+        """Run a query and give its answer page by page: for one that is too large to be kept.
+
+        Raises as query() does, also after the first pages: what was read is whole only when this ends without an error.
+        """
+        with _translated(self._google.attempt(what, ROLES)):
+            found, count = self._run(sql, parameters), 0
+            pages = iter(found.pages)
+        while True:
+            with _translated(self._google.attempt(what, ROLES)):
+                page = next(pages, None)
+                rows = [dict(row.items()) for row in page] if page is not None else []
+            if page is None:
+                break
+            count += len(rows)
+            yield rows
+        _check_whole(count, found.total_rows, what)
+
+    def _run(self, sql: str, parameters: Mapping[str, Value]) -> Any:
+        return self._client.query_and_wait(
+            sql, job_config=self._config(parameters), page_size=self._page_rows, retry=None, job_retry=None,
+            wait_timeout=deadlines.QUERY.total_seconds(), api_timeout=deadlines.CALL_SECONDS,
+        )  # fmt: skip
 
     def estimate(self, sql: str, parameters: Mapping[str, Value], what: str) -> int:
         """How many bytes a query would read. Nothing is run, and nothing billed."""
@@ -75,6 +95,11 @@ class BigQuery:
             maximum_bytes_billed=self._most, use_legacy_sql=False, use_query_cache=False,
             labels={"made-by": "caretaker"},
         )  # fmt: skip
+
+
+def _check_whole(count: int, total: int, what: str) -> None:
+    if count != total:
+        raise TransientError(f"{what} failed: {count} rows of {total} came; retrying may help")
 
 
 def _parameter(name: str, value: Value) -> Any:
@@ -114,7 +139,7 @@ def _by_reason(error: Exception, attempt: Attempt) -> OpsError | None:
     if reason in ("quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded"):
         return attempt.failed(TransientError, f"{reason}: {said}", "retrying in some minutes may clear this")
     if reason == "bytesBilledLimitExceeded":
-        way_out = "raise costs.maximum_bytes_billed in the estate file, or ask for less"
+        way_out = "raise maximum_bytes_billed in the estate file, or ask for less"
         return attempt.failed(BadInput, f"bytesBilledLimitExceeded: {said}", way_out)
     if reason == "notFound":
         way_out = "check the name in the estate file, and that the export is switched on"

@@ -27,9 +27,9 @@ CALLS_PER_MINUTE = 30
 PATIENCE = timedelta(minutes=10)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 #: Below this a payload's own words for its text are looked for in this order.
-_MESSAGES = ("message", "msg", "log", "text", "event")
-_TRACES = ("stack_trace", "exception", "exc_info", "stack", "traceback")
-_SERVICES = ("service_name", "job_name", "database_id", "bucket_name", "module_id", "function_name")
+MESSAGES = ("message", "msg", "log", "text", "event")
+TRACES = ("stack_trace", "exception", "exc_info", "stack", "traceback")
+SERVICES = ("service_name", "job_name", "database_id", "bucket_name", "module_id", "function_name")
 
 
 class StaleToken(BadInput):
@@ -100,8 +100,8 @@ def read_entry(raw: Any) -> Entry:
     at = raw.timestamp.seconds + raw.timestamp.nanos / 1e9
     return Entry(
         at=at,
-        service=next((labels[name] for name in _SERVICES if name in labels), raw.resource.type),
-        log=raw.log_name.rpartition("/")[2].replace("%2F", "/"),
+        service=next((labels[name] for name in SERVICES if name in labels), raw.resource.type),
+        log=log_of(raw.log_name),
         severity=raw.severity,
         text=_payload(raw),
         size=raw.ByteSize(),
@@ -125,18 +125,37 @@ def _payload(raw: Any) -> str:
 
 def _structured(payload: Any) -> str:
     """The text of a structured entry, its trace where it has one, else its fields in the order of their names."""
-    fields = payload.fields
-    message = next((fields[name].string_value for name in _MESSAGES if name in fields), "")
-    trace = next((fields[name].string_value for name in _TRACES if name in fields), "")
-    if "\n" in trace:
-        return f"{message}\n{trace}" if message else str(trace)
-    if message:
-        return str(message)
+    message, trace = _first(payload.fields, MESSAGES), _first(payload.fields, TRACES)
+    if message or "\n" in trace:
+        return structured_text(message, trace, {})
     from google.protobuf.json_format import MessageToDict
 
-    return json.dumps(MessageToDict(payload), sort_keys=True, ensure_ascii=False)
+    return structured_text("", "", MessageToDict(payload))
+
+
+def _first(fields: Any, names: tuple[str, ...]) -> str:
+    """The first of these fields that is a string and not empty."""
+    found = (str(fields[name].string_value) for name in names if name in fields)
+    return next((text for text in found if text), "")
+
+
+def structured_text(message: str, trace: str, whole: dict[str, Any]) -> str:
+    """The text of an entry, from its message, its trace, and, where it has neither, all that it holds."""
+    if "\n" in trace:
+        return f"{message}\n{trace}" if message else trace
+    return message or (json.dumps(whole, sort_keys=True, ensure_ascii=False) if whole else "")
+
+
+def log_of(name: str) -> str:
+    """The id of a log, from its full name."""
+    return name.rpartition("/")[2].replace("%2F", "/")
 
 
 def _audit(raw: Any) -> str:
     """A payload of a type of its own, as an audit log's: the type is known, what it holds is not read."""
-    return f"entry of type {raw.proto_payload.type_url.rpartition('/')[2]}"
+    return typed_text(raw.proto_payload.type_url)
+
+
+def typed_text(url: str) -> str:
+    """The text of an entry whose payload is of a type of its own."""
+    return f"entry of type {url.rpartition('/')[2]}"

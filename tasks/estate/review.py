@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from tasks.estate.costs import TableName
 from tasks.models import Frozen
 
 
@@ -29,6 +30,9 @@ class Review(Frozen):
     ``marks`` is a file beside the estate's: the patterns that are muted or marked resolved. ``log_filter``, in Google's
     query language, leaves out what is not to be read. ``most_entries`` bounds the reading: 30,000 entries take a minute
     of the API's quota. ``price`` is Cloud Logging's for what is stored.
+
+    ``log_dataset`` is the view of a Log Analytics bucket's linked dataset, ``project.dataset._AllLogs``. Where it is
+    named, logs are read there by one query, which may read no more than ``maximum_bytes_billed``.
     """
 
     time_zone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Berlin"
@@ -36,3 +40,11 @@ class Review(Frozen):
     log_filter: str = ""
     most_entries: int = Field(5_000_000, ge=1000)
     price: Price = Price()
+    log_dataset: TableName | None = None
+    maximum_bytes_billed: int = Field(100_000_000_000, ge=10_485_760)
+
+    @model_validator(mode="after")
+    def _one_language(self) -> Self:
+        if self.log_dataset and self.log_filter:
+            raise ValueError("log_filter is of Cloud Logging and log_dataset of BigQuery: leave one of them out")
+        return self

@@ -19,10 +19,12 @@ FIELDS = checked_schema([
     {"name": "ts", "type": "TIMESTAMP"},
     {"name": "f", "type": "FLOAT64"},
     {"name": "s", "type": "STRING"},
+    {"name": "j", "type": "JSON"},
     {"name": "list", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "v", "type": "FLOAT64"}]},
 ])
+PAYLOAD = r'{"s": "a\"b", "n": 7, "o": {"a": 1}}'
 ROWS = [
-    {"n": 1, "ts": "2026-03-08T07:59:59Z", "f": 0.1, "s": "a", "list": [{"v": 0.1}, {"v": 0.2}]},
+    {"n": 1, "ts": "2026-03-08T07:59:59Z", "f": 0.1, "s": "a", "j": PAYLOAD, "list": [{"v": 0.1}, {"v": 0.2}]},
     {"n": 2, "ts": "2026-03-08T08:00:00Z", "f": 0.2, "s": "b", "list": []},
     {"n": None, "ts": "2026-11-01T08:30:00Z", "f": 2.5, "s": None, "list": [{"v": None}]},
 ]
@@ -55,6 +57,14 @@ def run(engine: Engine, sql: str, **parameters: Parameter) -> list[tuple]:
         ("SELECT CAST('0.1234567894' AS NUMERIC)", [(Decimal("0.123456789"),)]),
         (f"SELECT SUM(CAST(f AS NUMERIC)) {T}", [(Decimal("2.8"),)]),
         ("SELECT CAST(1 AS NUMERIC) * CAST('0.000000001' AS NUMERIC)", [(Decimal("0.000000001"),)]),
+        # https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions
+        ("SELECT JSON_VALUE(j, '$.s'), JSON_VALUE(j, '$.n'), JSON_VALUE(j, '$.o'), JSON_VALUE(j, '$.none') "
+         f"{T} WHERE n = 1", [('a"b', "7", None, None)]),
+        (f"SELECT TO_JSON_STRING(JSON_QUERY(j, '$.o')) {T} WHERE n = 1", [('{"a":1}',)]),
+        # mathematical, string and timestamp functions
+        ("SELECT DIV(12 - 5, 4), CEIL(-1.5), LN(1.0), BYTE_LENGTH('абв')", [(1, -1.0, 0.0, 6)]),
+        (f"SELECT UNIX_MICROS(ts) {T} WHERE n = 1", [(1772956799000000,)]),
+        (r"SELECT REGEXP_REPLACE('/a?b?c', r'\?.*', '')", [("/a",)]),
         # halfway cases are rounded away from zero
         ("SELECT ROUND(2.5), ROUND(-2.5), CAST(2.5 AS INT64)", [(3.0, -3.0, 3)]),
         # the day begins at midnight of the zone, in winter and in summer
