@@ -20,7 +20,7 @@ from tasks.clients.polling import Pace
 from tasks.log_models import Week
 from tasks.models import Change
 from tasks.review_models import ReviewVerdict
-from tests import corpus
+from tests import corpus, log_analytics
 from tests.billing import TABLE
 from tests.flows.steps import calls, newest
 from tests.sample import Sample, run, verdict
@@ -250,3 +250,17 @@ def test_a_week_that_is_not_over_and_one_that_never_was_are_refused(reviewed: Sa
     for name in ("2026-W54", "9999-W52", "0001-W01"):
         refused = review(reviewed, this_week.model_copy(update={"name": name}))
         assert f"{name} failed: there is none of that name" in str(refused)
+
+
+def test_a_week_in_a_log_analytics_view_is_read_by_one_query(
+    new_sample: Callable[..., Sample], stack: Stack
+) -> None:
+    sample, (week,) = new_sample("view"), weeks(1)
+    raw = corpus.entries(4, ENTRIES, week, sample.project, only=STATEMENTS)
+    table = log_analytics.fill(sample.site.google, raw)
+    without_costs(sample, review=f'log_dataset = "{table}"\n')
+    result = review(sample, week)
+    assert (result.verdict, result.read) == ("reviewed", ENTRIES), result
+    report = stored(sample, week)["report.md"].decode()
+    assert f"{len(STATEMENTS)} patterns of lines are known from now on" in report
+    assert [call for call in stack.control.calls(project=sample.project) if call.method == LIST] == []
