@@ -156,20 +156,20 @@ def test_an_environment_that_the_worker_names_for_itself_is_left_alone(
 def test_tests_of_one_folder_do_not_choose_what_those_of_the_next_can_read(scene: Scene, tmp_path: Path) -> None:
     if why := Sandbox().why_not:
         pytest.skip(why)
-    (tmp_path / "home" / "x").mkdir(parents=True)
-    (tmp_path / "home" / "secret").write_text("hunter2")
+    (tmp_path / "account" / "x").mkdir(parents=True)
+    (tmp_path / "account" / "secret").write_text("hunter2")
     for folder in ("one", "two"):
         name = f"in{folder}"
         scene.index.add(name, "1.0", at=OLD).add(name, "1.1", at=RIPE)
         scene.repository.python_project(scene.index, name, folder=folder)
     scene.repository.commit("two folders")
-    turned = f"ln -sfn {tmp_path}/home/x/python ../two/.venv/bin/python"
+    turned = f"ln -sfn {tmp_path}/account/x/python ../two/.venv/bin/python"
     section = Dependencies(
         repository=scene.repository.url,
         advisories="",
         manifests=(
             Manifest(folder="one", test=("sh", "-c", turned)),
-            Manifest(folder="two", test=("sh", "-c", f"! cat {tmp_path}/home/secret")),
+            Manifest(folder="two", test=("sh", "-c", f"! cat {tmp_path}/account/secret")),
         ),
     )
     scratch = scene.folder / "scratch"
