@@ -115,16 +115,27 @@ class Instance:
             self._idle.set()
 
     async def _launch(self) -> None:
-        loop = asyncio.get_running_loop()
+        spawning = asyncio.get_running_loop().run_in_executor(self._workshop.threads, self._spawn)
         try:
-            self._child = await loop.run_in_executor(self._workshop.threads, self._spawn)
+            child = self._own(await asyncio.shield(spawning))
+        except asyncio.CancelledError:
+            # The thread goes on: its process must be known, or nobody would ever end it.
+            await asyncio.wait({spawning})
+            if spawning.exception() is None:
+                self._own(spawning.result())
+            raise
         except (OSError, ValueError) as error:
             self._say(f"Application failed to start: {error}")
             raise not_started(self._blueprint.declared_port) from error
-        self._child.on_exit(lambda: _soon(loop, self._ended))
-        for stream, pipe in (("stdout", self._child.stdout), ("stderr", self._child.stderr)):
+        for stream, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
             if pipe is not None:
                 self._readers.append(await PipeReader.attach(pipe, self._taker(stream)))
+
+    def _own(self, child: Child) -> Child:
+        loop = asyncio.get_running_loop()
+        self._child = child
+        child.on_exit(lambda: _soon(loop, self._ended))
+        return child
 
     def _spawn(self) -> Child:
         prepared = self._blueprint.prepare()
