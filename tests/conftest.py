@@ -21,8 +21,8 @@ import pytest
 from localcloud.control_client import Control
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 120.0
 ROOM_BYTES = 8 << 30
 
 

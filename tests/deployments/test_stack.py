@@ -78,7 +78,11 @@ async def the_deployments(client: PrefectClient) -> dict[str, Any]:
     flows = {flow.id: flow.name for flow in await client.read_flows()}
     found = await client.read_deployments()
     kept = [one for one in found if f"{flows[one.flow_id]}/{one.name}" in declared()]
-    return {f"{flows[one.flow_id]}/{one.name}": one.model_dump(mode="json", exclude=passing) for one in kept}
+    told = {f"{flows[one.flow_id]}/{one.name}": one.model_dump(mode="json", exclude=passing) for one in kept}
+    for one in told.values():
+        schedules = [{k: v for k, v in each.items() if k not in ("created", "updated")} for each in one["schedules"]]
+        one["schedules"] = sorted(schedules, key=lambda each: each["slug"])
+    return told
 
 
 def test_status_tells_that_all_of_it_answers_and_where(running: Stack) -> None:
