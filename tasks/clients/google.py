@@ -7,6 +7,7 @@ log says exactly what was attempted.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -83,6 +84,8 @@ class Google:
     @cached_property
     def storage(self) -> Any:
         """The official storage client, which speaks HTTP."""
+        # Else it reads a bucket's metadata in a thread behind our back at the first call, for traces that nobody takes.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         from google.cloud import storage
 
         if not self.local:

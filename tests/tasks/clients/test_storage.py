@@ -83,6 +83,16 @@ def test_an_outage_is_worth_a_retry(bucket, faults, project):
     faults.remove(fault)
 
 
+def test_the_client_calls_nothing_that_was_not_asked_for(bucket, google, faults, project, monkeypatch):
+    bucket.put("x", b"1")
+    monkeypatch.delenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA")
+    del google.storage  # a new client reads in the background what it has not met yet
+    before = len(faults.calls(project=project))
+    for _ in range(5):
+        assert bucket.get("x") == b"1"
+    assert [call.method for call in faults.calls(project=project)[before:]] == ["Objects.Get"] * 5
+
+
 def test_an_object_is_made_to_hold_bytes_and_is_not_written_twice(bucket: Bucket) -> None:
     assert bucket.find("r/a") is None
     assert bucket.converge("r/a", b"one", "text/plain")
