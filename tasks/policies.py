@@ -1,4 +1,4 @@
-"""Every retry and timeout number of the repository.
+"""Every retry, and how long a step waits; the deadlines of single calls are in ``clients/deadlines.py``.
 
 A task names exactly one: ``@task(**READ)``, ``@task(**WRITE)``, ``@task(**WAIT)`` or ``@task(**ONCE)``. Only
 ``TransientError`` is retried.
@@ -9,15 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from tasks.clients import deadlines
 from tasks.errors import TransientError
 
-CALL_DEADLINE = timedelta(seconds=30)
-BUILD_DEADLINE = timedelta(minutes=30)
-MIGRATION_DEADLINE = timedelta(minutes=60)
+BUILD_DEADLINE = deadlines.BUILD
+MIGRATION_DEADLINE = deadlines.EXECUTION
 SYNC_DEADLINE = timedelta(minutes=30)
-BACKUP_DEADLINE = timedelta(minutes=90)
-REVISION_DEADLINE = timedelta(minutes=10)
-TRAFFIC_DEADLINE = timedelta(minutes=2)
+BACKUP_DEADLINE = deadlines.SQL_OPERATION
+REVISION_DEADLINE = deadlines.REVISION
+TRAFFIC_DEADLINE = deadlines.TRAFFIC
 
 
 def only_transient(task: Any, task_run: Any, state: Any) -> bool:
