@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.api_core import exceptions
 
 from localcloud.filter_tokens import Token, tokens, unescaped
 
 MOST_CHARACTERS = 20_000
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,21 @@ def conjuncts(node: Node | None) -> list[Node]:
     if isinstance(node, And):
         return [inner for part in node.parts for inner in conjuncts(part)]
     return [node]
+
+
+def predicate(node: Node, leaf: Callable[[Node], Callable[[Item], bool]]) -> Callable[[Item], bool]:
+    """A filter as a predicate; ``leaf`` turns each condition, which is no And, Or or Not, into one or refuses it."""
+    match node:
+        case And(parts):
+            every = [predicate(part, leaf) for part in parts]
+            return lambda item: all(each(item) for each in every)
+        case Or(parts):
+            some = [predicate(part, leaf) for part in parts]
+            return lambda item: any(each(item) for each in some)
+        case Not(part):
+            inner = predicate(part, leaf)
+            return lambda item: not inner(item)
+    return leaf(node)
 
 
 def name_of(node: Node) -> str:

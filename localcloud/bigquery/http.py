@@ -11,9 +11,7 @@ import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 from google.api_core import exceptions
@@ -21,6 +19,7 @@ from google.api_core import exceptions
 from localcloud.bigquery import errors
 from localcloud.bigquery.api import Api, Ask, Work
 from localcloud.cloud import Cloud
+from localcloud.routes import Route, chosen, json_object
 
 LOG = logging.getLogger("localcloud.bigquery")
 _LARGEST_JSON_BYTES = 16 * 1024 * 1024
@@ -30,38 +29,26 @@ _D = f"{_P}/datasets/{{dataset}}"
 _T = f"{_D}/tables/{{table}}"
 
 
-@dataclass(frozen=True)
-class Route:
-    """One call: its verb and path, its name in the call log, what does its work."""
-
-    verb: str
-    path: str
-    name: str
-    work: Work
-    writes: bool = False
-    pattern: re.Pattern[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
-        object.__setattr__(self, "pattern", re.compile(pattern))
+def _route(verb: str, path: str, name: str, work: Work, *, writes: bool = False) -> Route[Work]:
+    return Route(verb, path, name, work, writes)
 
 
 #: A query changes nothing but the job that it is: it is a read in the call log.
 ROUTES = (
-    Route("POST", f"{_P}/datasets", "Datasets.Insert", Api.insert_dataset, writes=True),
-    Route("GET", f"{_P}/datasets", "Datasets.List", Api.list_datasets),
-    Route("GET", _D, "Datasets.Get", Api.get_dataset),
-    Route("DELETE", _D, "Datasets.Delete", Api.delete_dataset, writes=True),
-    Route("POST", f"{_D}/tables", "Tables.Insert", Api.insert_table, writes=True),
-    Route("GET", f"{_D}/tables", "Tables.List", Api.list_tables),
-    Route("GET", _T, "Tables.Get", Api.get_table),
-    Route("DELETE", _T, "Tables.Delete", Api.delete_table, writes=True),
-    Route("POST", f"{_T}/insertAll", "Tabledata.InsertAll", Api.insert_all, writes=True),
-    Route("POST", f"{_P}/queries", "Jobs.Query", Api.query),
-    Route("GET", f"{_P}/queries/{{job}}", "Jobs.GetQueryResults", Api.query_results),
-    Route("POST", f"{_P}/jobs", "Jobs.Insert", Api.insert_job),
-    Route("GET", f"{_P}/jobs/{{job}}", "Jobs.Get", Api.get_job),
-    Route("POST", f"{_P}/jobs/{{job}}/cancel", "Jobs.Cancel", Api.cancel_job),
+    _route("POST", f"{_P}/datasets", "Datasets.Insert", Api.insert_dataset, writes=True),
+    _route("GET", f"{_P}/datasets", "Datasets.List", Api.list_datasets),
+    _route("GET", _D, "Datasets.Get", Api.get_dataset),
+    _route("DELETE", _D, "Datasets.Delete", Api.delete_dataset, writes=True),
+    _route("POST", f"{_D}/tables", "Tables.Insert", Api.insert_table, writes=True),
+    _route("GET", f"{_D}/tables", "Tables.List", Api.list_tables),
+    _route("GET", _T, "Tables.Get", Api.get_table),
+    _route("DELETE", _T, "Tables.Delete", Api.delete_table, writes=True),
+    _route("POST", f"{_T}/insertAll", "Tabledata.InsertAll", Api.insert_all, writes=True),
+    _route("POST", f"{_P}/queries", "Jobs.Query", Api.query),
+    _route("GET", f"{_P}/queries/{{job}}", "Jobs.GetQueryResults", Api.query_results),
+    _route("POST", f"{_P}/jobs", "Jobs.Insert", Api.insert_job),
+    _route("GET", f"{_P}/jobs/{{job}}", "Jobs.Get", Api.get_job),
+    _route("POST", f"{_P}/jobs/{{job}}/cancel", "Jobs.Cancel", Api.cancel_job),
 )
 
 
@@ -92,14 +79,14 @@ class _BigQuery:
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
-        for route in ROUTES:
-            if route.verb == request.method and (found := route.pattern.fullmatch(path)):
-                ask = _ask(request, found, await request.read())
-                answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._gated, request, route, ask)
-                return _response(answer)
-        raise errors.not_implemented(f"{request.method} {path}")
+        if (found := chosen(ROUTES, request.method, path)) is None:
+            raise errors.not_implemented(f"{request.method} {path}")
+        route, names = found
+        ask = Ask(names, request.query, json_object(await request.read(), errors.invalid))
+        answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._gated, request, route, ask)
+        return _response(answer)
 
-    def _gated(self, request: web.Request, route: Route, ask: Ask) -> bytes | None:
+    def _gated(self, request: web.Request, route: Route[Work], ask: Ask) -> bytes | None:
         """One call through the gate, in a thread; the answer is written there too, for it may be large."""
         caller = request.headers.get("User-Agent", "")
         transport = request.transport
@@ -124,18 +111,3 @@ def _response(answer: bytes | None) -> web.Response:
     if answer is None:
         return web.Response(status=204)
     return web.Response(body=answer, content_type="application/json")
-
-
-def _ask(request: web.Request, found: re.Match[str], body: bytes) -> Ask:
-    path = {name: unquote(text) for name, text in found.groupdict().items()}
-    return Ask(path, request.query, _json(body))
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body or b"{}")
-    except ValueError as error:
-        raise errors.invalid(f"Parse Error: {error}") from error
-    if not isinstance(found, dict):
-        raise errors.invalid("Parse Error: the body is not a JSON object")
-    return found

@@ -24,23 +24,13 @@ _TIMES = ("create_time", "start_time", "finish_time")
 def matcher(text: str) -> Matcher:
     """Turn a filter into a predicate. Raises InvalidArgument for what it does not know."""
     node = filters.parse(text)
-    return (lambda _: True) if node is None else _matcher(node)
+    return (lambda _: True) if node is None else filters.predicate(node, _condition)
 
 
-def _matcher(node: filters.Node) -> Matcher:
-    match node:
-        case filters.And(parts):
-            every = [_matcher(part) for part in parts]
-            return lambda build: all(each(build) for each in every)
-        case filters.Or(parts):
-            some = [_matcher(part) for part in parts]
-            return lambda build: any(each(build) for each in some)
-        case filters.Not(part):
-            inner = _matcher(part)
-            return lambda build: not inner(build)
-        case filters.Comparison():
-            return _comparison(node)
-    raise exceptions.InvalidArgument(f"The filter of builds does not know {filters.name_of(node)}.")
+def _condition(node: filters.Node) -> Matcher:
+    if not isinstance(node, filters.Comparison):
+        raise exceptions.InvalidArgument(f"The filter of builds does not know {filters.name_of(node)}.")
+    return _comparison(node)
 
 
 def _comparison(node: filters.Comparison) -> Matcher:

@@ -38,7 +38,7 @@ class Query:
         self.conditions: list[Condition] = []
         self._rest: list[Predicate] = []
         for part in filters.conjuncts(filters.parse(text)):
-            predicate = _predicate(part)
+            predicate = filters.predicate(part, _condition)
             condition = _sql(part)
             if condition is None:
                 self._rest.append(predicate)
@@ -50,17 +50,8 @@ class Query:
         return all(predicate(entry) for predicate in self._rest)
 
 
-def _predicate(node: filters.Node) -> Predicate:
+def _condition(node: filters.Node) -> Predicate:
     match node:
-        case filters.And(parts):
-            every = [_predicate(part) for part in parts]
-            return lambda entry: all(each(entry) for each in every)
-        case filters.Or(parts):
-            some = [_predicate(part) for part in parts]
-            return lambda entry: any(each(entry) for each in some)
-        case filters.Not(part):
-            inner = _predicate(part)
-            return lambda entry: not inner(entry)
         case filters.Search(value):
             text = value.text.casefold()
             return lambda entry: any(text in leaf.casefold() for leaf in fields.leaves(entry))
@@ -69,6 +60,7 @@ def _predicate(node: filters.Node) -> Predicate:
             return lambda entry: unquote(entry.log_name.partition("/logs/")[2]).casefold() == log_id
         case filters.Comparison():
             return compare(node)
+    raise exceptions.InvalidArgument(f"The filter of logs does not know {filters.name_of(node)}.")
 
 
 def _log_id(node: filters.Call) -> str:

@@ -36,7 +36,7 @@ def select(text: str) -> Selection:
             continue
         if isinstance(part, filters.Comparison) and label_path(".".join(part.path)) == ("resource", "service_name"):
             services += [part.value.text] if part.operator == "=" else []
-        matchers.append(_matcher(part))
+        matchers.append(filters.predicate(part, _condition))
     if len(types) != 1:
         raise exceptions.InvalidArgument("The filter must specify exactly one metric type: metric.type = \"…\".")
     return Selection(_metric(types[0]), services[0] if len(services) == 1 else "",
@@ -61,20 +61,10 @@ def _metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def _matcher(node: filters.Node) -> Matcher:
-    match node:
-        case filters.And(parts):
-            every = [_matcher(part) for part in parts]
-            return lambda labels: all(each(labels) for each in every)
-        case filters.Or(parts):
-            some = [_matcher(part) for part in parts]
-            return lambda labels: any(each(labels) for each in some)
-        case filters.Not(part):
-            inner = _matcher(part)
-            return lambda labels: not inner(labels)
-        case filters.Comparison():
-            return _comparison(node)
-    raise exceptions.InvalidArgument(f"The filter of time series does not know {filters.name_of(node)}.")
+def _condition(node: filters.Node) -> Matcher:
+    if not isinstance(node, filters.Comparison):
+        raise exceptions.InvalidArgument(f"The filter of time series does not know {filters.name_of(node)}.")
+    return _comparison(node)
 
 
 def _comparison(node: filters.Comparison) -> Matcher:

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 from google.api_core import exceptions
 
 from localcloud.cloud import Cloud
+from localcloud.routes import Route, chosen, json_object, named, path_pattern
 from localcloud.storage import errors
 from localcloud.storage.api import Api, Ask, Work
-from localcloud.storage.media import Media, json_object
+from localcloud.storage.media import Media
 
 LOG = logging.getLogger("localcloud.storage")
 _LARGEST_JSON_BYTES = 8 * 1024 * 1024
@@ -29,42 +27,27 @@ _B, _O = "/storage/v1/b/{bucket}", "/storage/v1/b/{bucket}/o/{object}"
 _TO = "/b/{to_bucket}/o/{to_object}"
 
 
-@dataclass(frozen=True)
-class Route:
-    """One call: its verb and path, its name in the call log, what does its work."""
-
-    verb: str
-    path: str
-    name: str
-    work: Work
-    writes: bool = True
-    pattern: re.Pattern[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", _pattern(self.path))
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+def _route(verb: str, path: str, name: str, work: Work, *, writes: bool = True) -> Route[Work]:
+    return Route(verb, path, name, work, writes)
 
 
 ROUTES = (
-    Route("POST", "/storage/v1/b", "Buckets.Insert", Api.insert_bucket),
-    Route("GET", "/storage/v1/b", "Buckets.List", Api.list_buckets, writes=False),
-    Route("GET", _B, "Buckets.Get", Api.get_bucket, writes=False),
-    Route("PATCH", _B, "Buckets.Patch", Api.patch_bucket),
-    Route("DELETE", _B, "Buckets.Delete", Api.delete_bucket),
-    Route("GET", f"{_B}/o", "Objects.List", Api.list_objects, writes=False),
-    Route("GET", _O, "Objects.Get", Api.get_object, writes=False),
-    Route("PATCH", _O, "Objects.Patch", Api.patch_object),
-    Route("PUT", _O, "Objects.Update", Api.update_object),
-    Route("DELETE", _O, "Objects.Delete", Api.delete_object),
-    Route("POST", f"{_O}/compose", "Objects.Compose", Api.compose_object),
-    Route("POST", f"{_O}/copyTo{_TO}", "Objects.Copy", Api.copy_object),
-    Route("POST", f"{_O}/rewriteTo{_TO}", "Objects.Rewrite", Api.rewrite_object),
+    _route("POST", "/storage/v1/b", "Buckets.Insert", Api.insert_bucket),
+    _route("GET", "/storage/v1/b", "Buckets.List", Api.list_buckets, writes=False),
+    _route("GET", _B, "Buckets.Get", Api.get_bucket, writes=False),
+    _route("PATCH", _B, "Buckets.Patch", Api.patch_bucket),
+    _route("DELETE", _B, "Buckets.Delete", Api.delete_bucket),
+    _route("GET", f"{_B}/o", "Objects.List", Api.list_objects, writes=False),
+    _route("GET", _O, "Objects.Get", Api.get_object, writes=False),
+    _route("PATCH", _O, "Objects.Patch", Api.patch_object),
+    _route("PUT", _O, "Objects.Update", Api.update_object),
+    _route("DELETE", _O, "Objects.Delete", Api.delete_object),
+    _route("POST", f"{_O}/compose", "Objects.Compose", Api.compose_object),
+    _route("POST", f"{_O}/copyTo{_TO}", "Objects.Copy", Api.copy_object),
+    _route("POST", f"{_O}/rewriteTo{_TO}", "Objects.Rewrite", Api.rewrite_object),
 )
-_UPLOAD = _pattern(f"/upload{_B}/o")
-_DOWNLOAD = _pattern(f"(?:/download)?{_O}")
+_UPLOAD = path_pattern(f"/upload{_B}/o")
+_DOWNLOAD = path_pattern(f"(?:/download)?{_O}")
 
 
 def application(cloud: Cloud) -> web.Application:
@@ -97,14 +80,13 @@ class _Storage:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if found := _UPLOAD.fullmatch(path):
-            return await self._upload(request, _ask(request, found))
+            return await self._upload(request, _ask(request, named(found)))
         if request.method == "GET" and (found := _DOWNLOAD.fullmatch(path)) and _wants_media(request, path):
-            ask = _ask(request, found)
+            ask = _ask(request, named(found))
             return await self._media.download(request, ask, self._runner(request, ask, writes=False))
-        for route in ROUTES:
-            if route.verb == request.method and (found := route.pattern.fullmatch(path)):
-                return await self._call(request, route, found)
-        raise errors.not_implemented(f"{request.method} {path}")
+        if (called := chosen(ROUTES, request.method, path)) is None:
+            raise errors.not_implemented(f"{request.method} {path}")
+        return await self._call(request, *called)
 
     async def _upload(self, request: web.Request, ask: Ask) -> web.StreamResponse:
         calls = {"POST": self._media.insert, "PUT": self._media.add, "DELETE": self._media.cancel}
@@ -113,8 +95,8 @@ class _Storage:
             raise errors.not_implemented(f"{request.method} {request.path}")
         return await call(request, ask, self._runner(request, ask, writes=True))
 
-    async def _call(self, request: web.Request, route: Route, found: re.Match[str]) -> web.Response:
-        ask = _ask(request, found, json_object(await request.read()))
+    async def _call(self, request: web.Request, route: Route[Work], names: Mapping[str, str]) -> web.Response:
+        ask = _ask(request, names, json_object(await request.read(), errors.invalid))
         run = self._runner(request, ask, writes=route.writes)
         about = ask.path.get("to_object") or ask.path.get("object", "")
         answer = await run(route.name, about, lambda: route.work(self._api, ask))
@@ -135,9 +117,8 @@ class _Storage:
         return lambda *call: asyncio.get_running_loop().run_in_executor(self._pool, gated, *call)
 
 
-def _ask(request: web.Request, found: re.Match[str], body: Mapping[str, Any] | None = None) -> Ask:
-    path = {name: unquote(text) for name, text in found.groupdict().items()}
-    return Ask(path, request.query, body or {}, f"http://{request.host}")
+def _ask(request: web.Request, names: Mapping[str, str], body: Mapping[str, Any] | None = None) -> Ask:
+    return Ask(names, request.query, body or {}, f"http://{request.host}")
 
 
 def _wants_media(request: web.Request, path: str) -> bool:

@@ -6,7 +6,6 @@ Bytes never wait for the disk on the event loop, which also carries the traffic 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
 
+from localcloud.routes import json_object
 from localcloud.storage import errors
 from localcloud.storage.api import Ask, object_document
 from localcloud.storage.blobs import CHUNK_BYTES, Blobs, Incoming
@@ -83,7 +83,7 @@ class Media:
         return web.json_response(object_document(await run("Objects.Insert", name, work), ask.base))
 
     async def _begin(self, request: web.Request, ask: Ask, run: Run) -> web.Response:
-        given = json_object(await request.read())
+        given = json_object(await request.read(), errors.invalid)
         given.setdefault("contentType", request.headers.get("X-Upload-Content-Type", "application/octet-stream"))
         bucket, name = ask.path["bucket"], _name(ask, given)
         session = await run(
@@ -115,7 +115,7 @@ class Media:
         reader = await request.multipart()
         described, media = await reader.next(), None
         if isinstance(described, BodyPartReader):
-            given = json_object(bytes(await described.read()))
+            given = json_object(bytes(await described.read()), errors.invalid)
             media = await reader.next()
         if not isinstance(media, BodyPartReader):
             raise errors.invalid("Invalid multipart request with 0 mime parts: metadata and media are needed.")
@@ -159,16 +159,6 @@ async def _parts(media: BodyPartReader) -> AsyncIterator[bytes]:
 
 def _name(ask: Ask, given: Mapping[str, Any]) -> str:
     return str(ask.query.get("name") or given.get("name") or "")
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body or b"{}")
-    except ValueError as error:
-        raise errors.invalid(f"Parse Error: {error}") from error
-    if not isinstance(found, dict):
-        raise errors.invalid("Parse Error: the body is not a JSON object")
-    return found
 
 
 def _incomplete(session: Session) -> web.Response:
