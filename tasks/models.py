@@ -289,7 +289,9 @@ class Blocker(Frozen):
     query: str
 
 
-Verdict = Literal["started", "released", "rolled_back", "refused", "failed", "held", "reviewed", "proposed"]
+Verdict = Literal[
+    "started", "approved", "released", "rolled_back", "refused", "failed", "held", "reviewed", "proposed"
+]
 
 
 class Change(Frozen):
@@ -300,7 +302,8 @@ class Change(Frozen):
     """
 
     kind: Literal[
-        "deploy", "roll_back", "migration", "backup", "rotation", "dependencies", "maintenance", "review", "sync"
+        "deploy", "roll_back", "migration", "backup", "rotation", "dependencies", "maintenance", "review", "sync",
+        "approval",
     ]
     subject: str
     verdict: Verdict

@@ -18,6 +18,9 @@ SYNC_DEADLINE = timedelta(minutes=30)
 BACKUP_DEADLINE = deadlines.SQL_OPERATION
 REVISION_DEADLINE = deadlines.REVISION
 TRAFFIC_DEADLINE = deadlines.TRAFFIC
+#: How long a run waits for a person, with nothing held meanwhile; and how long an approval holds once it is given.
+APPROVAL_DEADLINE = timedelta(hours=12)
+APPROVAL_HOLDS = timedelta(hours=1)
 
 
 def only_transient(task: Any, task_run: Any, state: Any) -> bool:

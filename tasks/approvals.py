@@ -1,0 +1,230 @@
+"""A person's approval of a plan, before what cannot be taken back: the loss of data, an outage, heavy maintenance.
+
+A run of a deployment is suspended, and the decision is given on the form in Prefect's UI. The run holds no lock, no
+slot and no process meanwhile; resumed, it begins again from its first check, as every flow may. Safety property: an
+approval is bound to the digest of the plan that was shown. The resumed run makes its plan anew, and an answer to
+another plan, or an old one, is void. Without an answer in time nothing is changed.
+docs/decisions/0015-approvals.md gives the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Annotated, Any, NoReturn
+from uuid import uuid4
+
+import httpx
+from prefect import task
+from prefect.client.schemas.objects import FlowRunInput
+from prefect.flow_runs import asuspend_flow_run
+from prefect.input import RunInput
+from prefect.input.actions import afilter_flow_run_input
+from prefect.runtime import deployment
+from pydantic import BaseModel, Field
+
+from tasks.errors import Refused, TransientError
+from tasks.models import Frozen
+from tasks.policies import APPROVAL_DEADLINE, APPROVAL_HOLDS, READ
+from tasks.record import announce, record_change, run_name
+from tasks.site import Site
+
+#: As Prefect names the inputs of a run: ``<state>-<key>-<part>``.
+_STATE, _KEY, _RESPONSE = "suspended", "approval", "response"
+_MOST_INPUTS = 200
+SHORTEST_DIGEST = 12
+
+#: The parameter by which a plan is approved beforehand; for every flow that asks.
+GivenApproval = Annotated[
+    str,
+    Field(
+        pattern=rf"^([0-9a-f]{{{SHORTEST_DIGEST},64}})?$",
+        description="Approve beforehand exactly the plan of this digest, as a dry run or a refused run told it; empty: "
+        "ask where approval is needed",
+    ),
+]
+
+
+class Choice(Enum):
+    """What can be decided."""
+
+    approve = "approve"
+    refuse = "refuse"
+
+
+class Decision(RunInput):
+    """The form. The decision has no default: an empty form decides nothing."""
+
+    decision: Choice = Field(description="approve: go on with exactly this plan. refuse: end here, nothing is changed")
+    reason: str = Field("", max_length=300, description="Why; kept in the ledger for good")
+    name: str = Field("", max_length=80, description="Your name, for the ledger: Prefect itself knows no users")
+
+
+class Question(Frozen):
+    """What a person is asked.
+
+    ``kind`` is the flow's name, ``title`` says in a few words what is approved, ``plan`` is shown as Markdown, and
+    ``digest`` is the SHA-256 of what the plan does, see ``digest_of``.
+    """
+
+    kind: str = Field(pattern=r"^[a-z_-]+$")
+    title: str
+    plan: str
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    patience: timedelta = APPROVAL_DEADLINE
+
+    @property
+    def short(self) -> str:
+        """The digest as a person copies it."""
+        return self.digest[:SHORTEST_DIGEST]
+
+
+class Answer(Frozen):
+    """A decision: on which plan, when, by whom, and where. ``id`` tells one answer of a run from another."""
+
+    id: str
+    digest: str
+    approved: bool
+    at: datetime
+    where: str
+    by: str = ""
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """Who decided where, and why, in words."""
+        who = f"by {self.by} {self.where}" if self.by else self.where
+        return f"{who}: {self.reason}" if self.reason else who
+
+
+#: Asks the person who waits at the terminal; None where nobody answered in time.
+Asker = Callable[[Question], Decision | None]
+_askers: list[Asker] = []
+
+
+def ask_here(asker: Asker) -> Callable[[], None]:
+    """Have the questions of this process asked at its terminal; return the function that ends it."""
+    _askers.append(asker)
+    return lambda: _askers.remove(asker)
+
+
+def digest_of(plan: BaseModel | Mapping[str, Any]) -> str:
+    """The digest of what a plan does. It must hold all that a person decides on, and nothing that passes by itself."""
+    data = plan.model_dump(mode="json") if isinstance(plan, BaseModel) else plan
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+async def approve(site: Site, question: Question, given: str = "") -> Answer:
+    """Return once a person has approved exactly this plan. Raises Refused in every other case; nothing is changed then.
+
+    ``given`` is the flow's parameter ``approve``. To be called where nothing is half done: a suspended run ends here,
+    gives its locks back, and begins again from the top when it is resumed.
+    """
+    answer = _by_parameter(question, given) or await _from_the_form(site, question) or await _ask(site, question)
+    await _record(site, question, answer)
+    if not answer.approved:
+        raise Refused(f"{question.title}: refused {answer.words}; nothing was changed")
+    return answer
+
+
+def _by_parameter(question: Question, given: str) -> Answer | None:
+    if not given:
+        return None
+    if not question.digest.startswith(given):
+        raise Refused(
+            f"{question.title}: refused, for approve={given} is another plan's; look at the plan again, and approve it "
+            f"with approve={question.short}"
+        )
+    return Answer(
+        id="parameter", digest=question.digest, approved=True, at=datetime.now(UTC), where="by the parameter approve"
+    )
+
+
+async def _from_the_form(site: Site, question: Question) -> Answer | None:
+    """The answer that this run was resumed with; None where there is none yet, or where it is void."""
+    if not deployment.id:
+        return None
+    answers = await read_answers(run_name())
+    if not answers:
+        return None
+    last = answers[-1]
+    if not last.approved or (last.digest == question.digest and datetime.now(UTC) - last.at < APPROVAL_HOLDS):
+        return last
+    return await _suspend(site, question, _void(question, last))
+
+
+def _void(question: Question, last: Answer) -> str:
+    why = "the plan has changed since" if last.digest != question.digest else "it is too old by now"
+    return f"The approval of {last.at:%Y-%m-%d %H:%M} UTC is void: {why}. This is the plan as it is now."
+
+
+@task(**READ)
+async def read_answers(run: str) -> list[Answer]:
+    """The answers on the form of a run, the oldest first."""
+    try:
+        found: list[FlowRunInput] = await afilter_flow_run_input(key_prefix=f"{_STATE}-{_KEY}-", limit=_MOST_INPUTS)
+    except httpx.HTTPError as error:
+        raise TransientError(
+            f"reading the approvals of run {run} failed: {type(error).__name__} {error}; retrying may clear this"
+        ) from error
+    return [_answer(one.key, one.decoded_value, one.created) for one in found if one.key.endswith(f"-{_RESPONSE}")]
+
+
+def _answer(key: str, value: Any, at: datetime | None) -> Answer:
+    _, _, digest, asked, _ = key.split("-")
+    form = Decision.model_validate(value)
+    return Answer(
+        id=asked, digest=digest, approved=form.decision is Choice.approve, at=at or datetime.now(UTC),
+        where="in Prefect's UI", by=form.name.strip(), reason=form.reason.strip(),
+    )  # fmt: skip
+
+
+async def _ask(site: Site, question: Question) -> Answer:
+    if _askers:
+        return await _ask_at_the_terminal(question)
+    if deployment.id:
+        await _suspend(site, question)
+    raise Refused(
+        f"{question.title}: needs the approval of a person, and nobody can be asked here; look at the plan, and "
+        f"approve exactly that one with approve={question.short}"
+    )
+
+
+async def _ask_at_the_terminal(question: Question) -> Answer:
+    form = await asyncio.to_thread(_askers[-1], question)
+    if form is None:
+        raise Refused(f"{question.title}: nobody decided in time; nothing was changed; run it again")
+    return Answer(
+        id="terminal", digest=question.digest, approved=form.decision is Choice.approve, at=datetime.now(UTC),
+        where="at the terminal", by=form.name, reason=form.reason,
+    )  # fmt: skip
+
+
+async def _suspend(site: Site, question: Question, note: str = "") -> NoReturn:
+    """Write the question down, call for somebody, and end this process; the form resumes the run."""
+    asked = uuid4().hex
+    inputs = {"digest": question.digest, "plan": question.plan, "note": note}
+    await _write(site, question, f"{asked}/asked", "started", inputs, {})
+    await announce(site, f"approval needed: {question.title}", note or f"plan {question.short}")
+    form = Decision.with_initial_data(description="\n\n".join(filter(None, (note, question.plan))))
+    key = f"{_KEY}-{question.digest}-{asked}"
+    await asuspend_flow_run(wait_for_input=form, timeout=int(question.patience.total_seconds()), key=key)
+    raise AssertionError("a suspended run went on")
+
+
+async def _record(site: Site, question: Question, answer: Answer) -> None:
+    after = answer.model_dump(mode="json", exclude={"digest", "approved"})
+    verdict = "approved" if answer.approved else "refused"
+    await _write(site, question, f"{answer.id}/decided", verdict, {"digest": answer.digest}, after)
+
+
+async def _write(
+    site: Site, question: Question, key: str, verdict: str, inputs: dict[str, Any], after: dict[str, Any]
+) -> None:
+    await record_change(
+        site, "approval", question.kind, question.title, verdict, f"approval/{run_name()}/{key}", inputs, {}, after
+    )

@@ -1,0 +1,136 @@
+"""Approvals: a suspended run goes on only with an answer to the very plan that it makes again."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow_async
+
+from tasks.approvals import Question, approve, digest_of
+from tasks.models import Change
+from tasks.site import open_site
+from tests.sample import Sample
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+APPLIED: list[str] = []
+WORLD = {"rows": 3}
+
+
+def question(patience: timedelta = timedelta(minutes=5)) -> Question:
+    plan = f"# Plan\n\nDelete **{WORLD['rows']} rows**."
+    return Question(
+        kind="test", title=f"deleting {WORLD['rows']} rows", plan=plan, digest=digest_of(WORLD), patience=patience
+    )
+
+
+@flow(name="needs-approval")
+async def needs_approval(estate: str, given: str = "", seconds: float = 300) -> str:
+    """Plan, ask, apply."""
+    asked = question(timedelta(seconds=seconds))
+    await approve(open_site(Path(estate)), asked, given)
+    APPLIED.append(asked.title)
+    return "done"
+
+
+class Run:
+    """A run of a deployment, carried out in the test's own process each time a worker would start it."""
+
+    def __init__(self, client: PrefectClient, run: Any) -> None:
+        self.client, self.id = client, run.id
+
+    async def work(self) -> Any:
+        """Carry the run out until it ends or is suspended; its state."""
+        run = await self.client.read_flow_run(self.id)
+        with suppress(Pause):
+            await run_flow_async(needs_approval, flow_run=run, parameters=run.parameters, return_type="state")
+        return await self.state()
+
+    async def state(self) -> Any:
+        return (await self.client.read_flow_run(self.id)).state
+
+    async def resume(self, **form: Any) -> str:
+        """Send the form, as the UI does; whether it was taken."""
+        answer = await self.client.resume_flow_run(self.id, run_input=form)
+        return answer.status.value
+
+
+@pytest.fixture
+def estate(stack: Stack, tmp_path: Path) -> Sample:
+    APPLIED.clear()
+    WORLD.update(rows=3)
+    return Sample(tmp_path, f"asks-{secrets.token_hex(3)}").write()
+
+
+def with_run(estate: Sample, steps: Callable[[Run], Any], **parameters: Any) -> Any:
+    async def both() -> Any:
+        async with get_client() as client:
+            deployment = await client.create_deployment(
+                flow_id=await client.create_flow(needs_approval), name=estate.project, entrypoint="here:needs_approval"
+            )
+            given = {"estate": str(estate.estate_file), **parameters}
+            return await steps(Run(client, await client.create_flow_run_from_deployment(deployment, parameters=given)))
+
+    return asyncio.run(both())
+
+
+def written(estate: Sample) -> list[Change]:
+    found = estate.site.ledger.changes(kind="approval", limit=1000)
+    return [change for change in reversed(found) if change.inputs["project"] == estate.project]
+
+
+def test_an_approved_run_goes_on_and_the_ledger_knows_what_was_decided(estate: Sample) -> None:
+    async def steps(run: Run) -> None:
+        assert (await run.work()).name == "Suspended"
+        assert APPLIED == []
+        assert await run.resume() == "REJECT"  # an empty form decides nothing
+        assert await run.resume(decision="approve", reason="they are copies", name="Ada") == "ACCEPT"
+        assert (await run.work()).is_completed()
+
+    with_run(estate, steps)
+    assert APPLIED == ["deleting 3 rows"]
+    asked, decided = written(estate)
+    assert (asked.verdict, decided.verdict) == ("started", "approved")
+    assert "Delete **3 rows**" in asked.inputs["plan"]
+    assert asked.inputs["digest"] == decided.inputs["digest"] == digest_of({"rows": 3})
+    assert (decided.after["by"], decided.after["reason"]) == ("Ada", "they are copies")
+
+
+def test_a_refused_run_changes_nothing_and_says_who_refused_it(estate: Sample) -> None:
+    async def steps(run: Run) -> Any:
+        await run.work()
+        await run.resume(decision="refuse", name="Ada", reason="not today")
+        WORLD.update(rows=4)  # a refusal is one of whatever plan comes next
+        return await run.work()
+
+    state = with_run(estate, steps)
+    assert state.is_failed()
+    assert "refused by Ada in Prefect's UI: not today; nothing was changed" in state.message
+    assert APPLIED == []
+    assert written(estate)[-1].verdict == "refused"
+
+
+def test_a_plan_that_changed_meanwhile_is_asked_again_and_the_old_approval_is_void(estate: Sample) -> None:
+    async def steps(run: Run) -> Any:
+        await run.work()
+        await run.resume(decision="approve")
+        WORLD.update(rows=4)
+        assert (await run.work()).name == "Suspended"
+        assert APPLIED == []
+        await run.resume(decision="approve")
+        return await run.work()
+
+    assert with_run(estate, steps).is_completed()
+    assert APPLIED == ["deleting 4 rows"]
+    again = [change for change in written(estate) if change.verdict == "started"][-1]
+    assert "is void: the plan has changed since" in again.inputs["note"]
