@@ -15,11 +15,12 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.approvals import GivenApproval
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
 from tasks.record import publish_report, tell
+from tasks.release_approvals import Approvals, allowed
 from tasks.releases import (
-    Approvals,
     apply,
     chosen,
     conclude,
@@ -54,6 +55,7 @@ class Deploy(BaseModel):
     approve_outage: bool = Field(
         False, description="Go on although the serving revision breaks on the new schema: users see errors for a while"
     )
+    approve: GivenApproval = ""
     together: bool = Field(True, description="If one service does not make it, put the others of this release back too")
     force: bool = Field(
         False, description="Release inside a freeze window, or what was rolled back in the last 24 hours"
@@ -73,7 +75,9 @@ async def deploy(request: Deploy) -> Any:
             await settle(site, services)
         root = await fetch_source(site, request.source, request.ref)
         plan = await make_plan(site, services, root, request.reason)
-        refusals = await refusals_of(site, plan, approvals)
+        refusals = await refusals_of(site, plan, request.force)
+        if not refusals:
+            plan, approvals, refusals = await allowed(site, plan, approvals, request.approve, request.dry_run)
         shown = plan_report(plan, refusals)
         await publish_report("deploy-plan", shown, f"Plan: {request.reason}")
         if request.dry_run or refusals:

@@ -1,8 +1,9 @@
 """Roll back: put services on the last revision that proved itself, or on one that is named.
 
 When: by hand or from the UI. The earlier revision is probed on its tag URL against the schema as it is now before it
-gets traffic. Where the schema has moved past it, the flow refuses and names what would work; with ``approve_data_loss``
-it migrates the schema back first and states what is lost. It never touches a split of traffic that it did not make.
+gets traffic. Where the schema has moved past it, the flow states what migrating it back would lose and waits, with
+everything as it was, for a person's approval, unless that was given beforehand. It never touches a split of traffic
+that it did not make.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.approvals import GivenApproval
 from tasks.locks import services_locked
 from tasks.record import tell
 from tasks.releases import chosen, conclude, settle, timed
@@ -36,6 +38,7 @@ class RollBack(BaseModel):
         False,
         description="Migrate the schema back where the earlier revision needs it: what the newer schema holds is lost",
     )
+    approve: GivenApproval = ""
     force: bool = Field(False, description="Go back even to what its own canary rolled back in the last 24 hours")
 
 
@@ -51,7 +54,7 @@ async def roll_back(request: RollBack) -> Any:
         plans = await plan_rollbacks(site, services, request.revision, request.force, bool(request.services))
         if request.dry_run:
             return conclude(planned_rollbacks(plans), began)
-        verdict = timed(await roll_back_all(site, plans, request.approve_data_loss), began)
+        verdict = timed(await roll_back_all(site, plans, request.approve_data_loss, request.approve), began)
         await record_rollbacks(site, plans, verdict, request.reason)
     title = f"roll back {site.estate.name}: {verdict.verdict}"
     report = verdict_report(verdict, site.estate.name)

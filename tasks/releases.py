@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from tasks.models import Backup, Finding, Image, ProbeResult
 from tasks.parallel import all_of, to_the_end
 from tasks.probing import describe, observe_canary, probe, require_probes
 from tasks.record import record_change, rolled_back_lately, run_name, verified_revisions
+from tasks.release_approvals import Approvals
 from tasks.release_models import CanaryStep, ReleasePlan, ReleaseVerdict, ServiceOutcome, ServicePlan, Verdict
 from tasks.services import (
     CANDIDATE_TAG,
@@ -63,15 +63,6 @@ class CanaryFailed(PermanentError):
     def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message)
         self.verdict: Verdict = verdict
-
-
-@dataclass(frozen=True)
-class Approvals:
-    """What a person allowed beforehand."""
-
-    data_loss: bool = False
-    outage: bool = False
-    force: bool = False
 
 
 async def settle(site: Site, services: tuple[Service, ...]) -> None:
@@ -120,13 +111,12 @@ async def read_urls(site: Site) -> dict[str, str]:
     return {state.name: state.uri for state in states if state is not None}
 
 
-async def refusals_of(site: Site, plan: ReleasePlan, approvals: Approvals) -> tuple[str, ...]:
-    """Every reason for which the plan must not be carried out."""
-    rolled_back = [
-        await rolled_back_lately(site, item.service, item.release) for item in plan.services if not approvals.force
-    ]
-    unsafe = planning.unsafe(plan, approve_data_loss=approvals.data_loss, approve_outage=approvals.outage)
-    return (*(reason for reason in rolled_back if reason), *unsafe)
+async def refusals_of(site: Site, plan: ReleasePlan, force: bool) -> tuple[str, ...]:
+    """Every reason for which the plan must not be carried out, whoever approves it."""
+    if force:
+        return ()
+    reasons = [await rolled_back_lately(site, item.service, item.release) for item in plan.services]
+    return tuple(reason for reason in reasons if reason)
 
 
 async def apply(site: Site, plan: ReleasePlan, approvals: Approvals) -> tuple[ServiceOutcome, ...]:

@@ -12,11 +12,13 @@ _MARKS = {
 }  # fmt: skip
 
 
-def plan_report(plan: ReleasePlan, refusals: tuple[str, ...] = ()) -> str:
-    """The plan of a release."""
+def plan_report(plan: ReleasePlan, refusals: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> str:
+    """The plan of a release; ``needs`` is what a person is asked to approve."""
     parts = [f"# Plan: {plan.estate}", f"_{_cell(plan.reason)}_"]
     if refusals:
         parts += ["## Refused", *(f"- ✗ {_cell(reason)}" for reason in refusals)]
+    if needs:
+        parts += ["## Needs your approval", *(f"- ⚠ {_cell(need)}" for need in needs)]
     parts += [*(_service_plan(item) for item in plan.services), _findings(plan.findings)]
     return "\n\n".join(part for part in parts if part)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tasks.analysis import history
 from tasks.analysis import release as naming
+from tasks.approvals import approve
 from tasks.database import (
     Direction,
     back_up,
@@ -39,6 +40,7 @@ from tasks.release_models import (
     ServicePlan,
     Verdict,
 )
+from tasks.rollback_approvals import Loss, loss_question
 from tasks.services import (
     CANDIDATE_TAG,
     check_pins,
@@ -181,6 +183,14 @@ def _moved(plan: Rollback) -> Finding:
     )
 
 
+class _NeedsApproval(Exception):
+    """Nothing but the schema stands in the way of these, and migrating it back loses data."""
+
+    def __init__(self, losses: tuple[Loss, ...]) -> None:
+        super().__init__("; ".join(loss.words for loss in losses))
+        self.losses = losses
+
+
 class _NotBack(Exception):
     """A service could not be put back, and why."""
 
@@ -190,9 +200,17 @@ class _NotBack(Exception):
         self.verdict: Verdict = "refused" if isinstance(cause, Refused) else "failed"
 
 
-async def roll_back_all(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> ReleaseVerdict:
-    """Put every service back, or none: all targets are proved before the first gets traffic; then sum up."""
-    outcomes = await _together(site, plans, approve_data_loss)
+async def roll_back_all(
+    site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool, given: str = ""
+) -> ReleaseVerdict:
+    """Put every service back, or none: all targets are proved before the first gets traffic; then sum up.
+
+    Where data would be lost and that was not approved beforehand, a person is asked, with everything as it was before.
+    """
+    try:
+        outcomes = await _together(site, plans, approve_data_loss)
+    except _NeedsApproval as needed:
+        outcomes = await _when_approved(site, plans, needed.losses, given)
     bad = [outcome for outcome in outcomes if outcome.verdict in ("failed", "refused")]
     moved = any(outcome.verdict == "released" for outcome in outcomes)
     return ReleaseVerdict(
@@ -205,13 +223,29 @@ async def roll_back_all(site: Site, plans: tuple[Rollback, ...], approve_data_lo
     )
 
 
+async def _when_approved(
+    site: Site, plans: tuple[Rollback, ...], losses: tuple[Loss, ...], given: str
+) -> tuple[ServiceOutcome, ...]:
+    """Ask a person; then put every service back, or tell why not."""
+    served = {plan.service.name: (plan.ground.stable, plan.target.name) for plan in plans}
+    try:
+        await approve(site, loss_question(site.estate, served, losses), given)
+    except Refused as error:
+        refused = _NotBack(losses[0].service, Refused(f"{losses[0].words}; {error}"))
+        return tuple(_not_back(plan, refused) for plan in plans)
+    return await _together(site, plans, True)
+
+
 async def _together(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> tuple[ServiceOutcome, ...]:
     try:
         async with AsyncExitStack() as way_back:
             for plan in plans:
                 await way_back.enter_async_context(_stable_on_error(site, plan))
-            lost = await all_of(*(_named(plan, _prove_target(site, plan, approve_data_loss)) for plan in plans))
-            proved = zip(plans, lost, strict=True)
+            proofs = await all_of(*(_named(plan, _prove_target(site, plan, approve_data_loss)) for plan in plans))
+            losses = tuple(proof for proof in proofs if isinstance(proof, Loss))
+            if losses:
+                raise _NeedsApproval(losses)
+            proved = zip(plans, map(str, proofs), strict=True)
             return await all_of(*(_named(plan, _serve(site, plan, words)) for plan, words in proved))
     except _NotBack as error:
         return tuple(_not_back(plan, error) for plan in plans)
@@ -290,10 +324,10 @@ async def _back_to_stable(site: Site, plan: Rollback) -> None:
         await _migrate(site, plan, plan.schema or "", "upgrade")
 
 
-async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> str:
+async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> str | Loss:
     """Probe the target on its tag URL; where only the schema stands in its way, migrate back if that is approved.
 
-    Returns what was lost, in words; empty where nothing was.
+    Returns what was lost, in words, empty where nothing was; or what would be lost, where that is not approved.
     """
     name, target, stable = plan.service.name, plan.target.name, plan.ground.stable
     if plan.nothing_to_do:
@@ -304,20 +338,14 @@ async def _prove_target(site: Site, plan: Rollback, approve_data_loss: bool) -> 
     except OpsError as error:
         if not plan.schema_moved:
             raise
-        lost = await lost_by_downgrade(site, plan.service, plan.ground, plan.schema or "", plan.needs or "")
+        schema, needs = plan.schema or "", plan.needs or ""
+        lost = await lost_by_downgrade(site, plan.service, plan.ground, schema, needs) or "nothing that is known"
         if not approve_data_loss:
-            raise Refused(
-                f"rolling {name} back to {target} refused: it does not work on schema {plan.schema} ({error}); "
-                f"approve_data_loss=true migrates back to {plan.needs} and loses: {lost or 'nothing that is known'}; "
-                "or release a mended version"
-            ) from error
+            return Loss(service=name, target=target, schema_now=schema, needs=needs, lost=lost, why=str(error))
         backup = await back_up(site, _as_release(plan))
-        await _migrate(site, plan, plan.needs or "", "downgrade")
+        await _migrate(site, plan, needs, "downgrade")
         await require_probes(site, plan.service, url, target)
-        return (
-            f"the schema went back from {plan.schema} to {plan.needs}; lost: {lost or 'nothing that is known'}; "
-            f"backup {backup.id} holds it"
-        )
+        return f"the schema went back from {schema} to {needs}; lost: {lost}; backup {backup.id} holds it"
     return ""
 
 
