@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.approvals import GivenApproval
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
+from tasks.notifications import TELLS
 from tasks.record import publish_report, tell
 from tasks.release_approvals import Approvals, allowed
 from tasks.releases import (
@@ -33,7 +34,7 @@ from tasks.releases import (
     summary,
     timed,
 )
-from tasks.reports import plan_report, verdict_report
+from tasks.reports import notice, plan_report, verdict_report
 from tasks.site import open_site
 from tasks.sources import fetch_source
 
@@ -62,7 +63,7 @@ class Deploy(BaseModel):
     )
 
 
-@flow(name="deploy", flow_run_name="deploy: {request.reason}", timeout_seconds=4 * 3600)
+@flow(name="deploy", flow_run_name="deploy: {request.reason}", timeout_seconds=4 * 3600, **TELLS)
 async def deploy(request: Deploy) -> Any:
     """Check, plan, back up, build, migrate, probe, canary, release, sync, record."""
     began = time.monotonic()
@@ -87,5 +88,6 @@ async def deploy(request: Deploy) -> Any:
         verdict = timed(summary(plan, outcomes, shown), began)
         await record(site, plan, verdict, request.reason)
     title = f"deploy {site.estate.name}: {verdict.verdict}"
-    told = await tell(site, "deploy", verdict_report(verdict, site.estate.name), title, verdict.why or request.reason)
+    report, well = verdict_report(verdict, site.estate.name), verdict.verdict in ("released", "unchanged")
+    told = await tell(site, "deploy", report, title, notice(verdict, request.reason), well=well)
     return conclude(verdict, began, told)

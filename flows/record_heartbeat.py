@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.drills import chosen_database
 from tasks.heartbeats import read_heartbeat, write_heartbeat
+from tasks.notifications import TELLS
 from tasks.site import open_site
 
 
@@ -27,7 +28,7 @@ class RecordHeartbeat(BaseModel):
     dry_run: bool = Field(False, description="Tell when the newest heartbeat was, and write none")
 
 
-@flow(name="record-heartbeat", flow_run_name="record heartbeat", timeout_seconds=300)
+@flow(name="record-heartbeat", flow_run_name="record heartbeat", timeout_seconds=300, **TELLS)
 async def record_heartbeat(request: RecordHeartbeat) -> Any:
     """Write a heartbeat."""
     site = open_site(request.estate)

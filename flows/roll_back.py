@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.approvals import GivenApproval
 from tasks.locks import services_locked
+from tasks.notifications import TELLS
 from tasks.record import tell
 from tasks.releases import chosen, conclude, settle, timed
-from tasks.reports import verdict_report
+from tasks.reports import notice, verdict_report
 from tasks.rollbacks import plan_rollbacks, planned_rollbacks, record_rollbacks, roll_back_all
 from tasks.site import open_site
 
@@ -42,7 +43,7 @@ class RollBack(BaseModel):
     force: bool = Field(False, description="Go back even to what its own canary rolled back in the last 24 hours")
 
 
-@flow(name="roll-back", flow_run_name="roll back: {request.reason}", timeout_seconds=2 * 3600)
+@flow(name="roll-back", flow_run_name="roll back: {request.reason}", timeout_seconds=2 * 3600, **TELLS)
 async def roll_back(request: RollBack) -> Any:
     """Find the revision, prove it against the schema of now, give it all traffic, record."""
     began = time.monotonic()
@@ -57,6 +58,6 @@ async def roll_back(request: RollBack) -> Any:
         verdict = timed(await roll_back_all(site, plans, request.approve_data_loss, request.approve), began)
         await record_rollbacks(site, plans, verdict, request.reason)
     title = f"roll back {site.estate.name}: {verdict.verdict}"
-    report = verdict_report(verdict, site.estate.name)
-    told = await tell(site, "roll-back", report, title, verdict.why or request.reason)
+    report, well = verdict_report(verdict, site.estate.name), verdict.verdict == "unchanged"
+    told = await tell(site, "roll-back", report, title, notice(verdict, request.reason), well=well)
     return conclude(verdict, began, told)

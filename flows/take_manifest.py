@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.drills import chosen_database
 from tasks.manifests import list_manifests, told, write_manifest
+from tasks.notifications import TELLS
 from tasks.site import open_site
 
 
@@ -27,7 +28,7 @@ class TakeManifest(BaseModel):
     dry_run: bool = Field(False, description="Name the newest manifest that there is, and take none")
 
 
-@flow(name="take-manifest", flow_run_name="take manifest", timeout_seconds=2 * 3600)
+@flow(name="take-manifest", flow_run_name="take manifest", timeout_seconds=2 * 3600, **TELLS)
 async def take_manifest(request: TakeManifest) -> Any:
     """Read what production holds and keep it."""
     site = open_site(request.estate)

@@ -25,7 +25,8 @@ from tasks.dependencies import (
     verdict_of,
 )
 from tasks.locks import services_locked
-from tasks.record import announce, publish_report
+from tasks.notifications import TELLS
+from tasks.record import publish_report, tell
 from tasks.site import open_site
 
 
@@ -42,7 +43,9 @@ class UpdateDependencies(BaseModel):
     dry_run: bool = Field(False, description="Resolve and test, show the pull request's text, and push nothing")
 
 
-@flow(name="update-dependencies", flow_run_name="update dependencies: {request.reason}", timeout_seconds=8 * 3600)
+@flow(
+    name="update-dependencies", flow_run_name="update dependencies: {request.reason}", timeout_seconds=8 * 3600, **TELLS
+)
 async def update_dependencies(request: UpdateDependencies) -> Any:
     """Clone, resolve under the cooldown, test, hold back what breaks, push, open the pull request, record."""
     began = time.monotonic()
@@ -56,8 +59,10 @@ async def update_dependencies(request: UpdateDependencies) -> Any:
             verdict = verdict_of(tried, report, published, request.dry_run)
             if published:
                 await record_update(site, tried, verdict, request.reason)
-    await publish_report("update-dependencies", verdict.text, f"Dependencies: {verdict.verdict}")
+    title, why = f"dependencies of {site.estate.name}: {verdict.verdict}", verdict.why or request.reason
     if request.dry_run:
+        await publish_report("update-dependencies", verdict.text, title)
         return conclude(verdict, began)
-    told = await announce(site, f"dependencies of {site.estate.name}: {verdict.verdict}", verdict.why or request.reason)
+    well = verdict.verdict == "unchanged"
+    told = await tell(site, "update-dependencies", verdict.text, title, why, well=well)
     return conclude(verdict, began, told)

@@ -14,6 +14,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.log_weeks import forget_reading
+from tasks.notifications import TELLS
 from tasks.review_models import ReviewVerdict
 from tasks.review_store import ask, finished, now
 from tasks.reviews import chosen_week, concluded, keep_review, make_review, reviewing, show_planned, tell, written
@@ -35,7 +36,7 @@ class WeeklyReview(BaseModel):
     dry_run: bool = Field(False, description="Show the report and keep nothing of it, nor of how far it was read")
 
 
-@flow(name="weekly-review", flow_run_name="weekly review {request.week}", timeout_seconds=6 * 3600)
+@flow(name="weekly-review", flow_run_name="weekly review {request.week}", timeout_seconds=6 * 3600, **TELLS)
 async def weekly_review(request: WeeklyReview) -> ReviewVerdict:
     """Read the week, judge it against the weeks before, keep one report, tell it."""
     site = open_site(request.estate)

@@ -24,13 +24,16 @@ from prefect.client.schemas.objects import FlowRunInput
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.input.actions import afilter_flow_run_input
+from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from pydantic import BaseModel, Field
 
 from tasks.errors import Refused, TransientError
 from tasks.models import Frozen
+from tasks.notifications import call
 from tasks.policies import APPROVAL_DEADLINE, APPROVAL_HOLDS, READ
-from tasks.record import announce, record_change, run_name
+from tasks.record import record_change, tried
+from tasks.runs import run_name
 from tasks.site import Site
 
 #: As Prefect names the inputs of a run: ``<state>-<key>-<part>``.
@@ -209,7 +212,10 @@ async def _suspend(site: Site, question: Question, note: str = "") -> NoReturn:
     asked = uuid4().hex
     inputs = {"digest": question.digest, "plan": question.plan, "note": note}
     await _write(site, question, f"{asked}/asked", "started", inputs, {})
-    await announce(site, f"approval needed: {question.title}", note or f"plan {question.short}")
+    body = note or f"plan {question.short}; open the run and press Resume"
+    told = await tried("notification", call(site, f"approval needed: {question.title}", body))
+    for finding in told:
+        get_run_logger().warning("nobody was called: %s", finding.what)
     form = Decision.with_initial_data(description="\n\n".join(filter(None, (note, question.plan))))
     key = f"{_KEY}-{question.digest}-{asked}"
     await asuspend_flow_run(wait_for_input=form, timeout=int(question.patience.total_seconds()), key=key)

@@ -1,7 +1,7 @@
 """Writes down what was done: the ledger, the report in the UI, the notification.
 
 Safety property: an entry bears a key derived from what it is about, so a repeated run writes it once; the ledger is
-append-only. A notification that cannot be sent is said in the result and never undoes a release.
+append-only. What cannot be told is said in the result and never undoes a release.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ from typing import Any
 import httpx
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.runtime import flow_run
 
 from tasks.analysis import history
-from tasks.clients.notify import send
 from tasks.errors import OpsError, TransientError
-from tasks.models import Change, Finding, SecretPin
+from tasks.models import Change, Finding
+from tasks.notifications import notify_end
 from tasks.policies import READ, WRITE
+from tasks.runs import run_name as run_name
 from tasks.site import Site
 
 ROLLED_BACK_FOR = timedelta(hours=24)
 #: How many changes of a service are looked at, over all projects that share the ledger.
 HISTORY = 1000
-
-
-def run_name() -> str:
-    """The id of the flow run, for the ledger and our marks."""
-    return str(flow_run.id or "no-run")
 
 
 @task(**WRITE)
@@ -108,29 +103,27 @@ async def publish_report(key: str, markdown: str, title: str) -> None:
         ) from error
 
 
-@task(**WRITE)
-async def notify(site: Site, title: str, body: str) -> None:
-    """Send the short text to the estate's notification target; without one, nothing.
+async def tell(
+    site: Site, key: str, report: str, title: str, body: str, *, well: bool = False
+) -> tuple[Finding, ...]:
+    """Show the report and announce how the run ended; what could not be told becomes a finding.
 
-    Safe to repeat: it says the same thing twice and changes nothing.
+    ``well``: nobody is told that all is well.
     """
-    secret = site.estate.notify.url_secret
-    if secret:
-        url = await asyncio.to_thread(site.secrets.access, SecretPin(secret=secret, version="latest"))
-        await asyncio.to_thread(send, url, title, body)
+    shown = await tried("report", publish_report(key, report, title))
+    return (*shown, *await announce(site, title, body, topic=key, well=well))
 
 
-async def tell(site: Site, key: str, report: str, title: str, body: str) -> tuple[Finding, ...]:
-    """Show the report and notify; what could not be told becomes a finding, since what it tells of is done."""
-    return (*await _tried("report", publish_report(key, report, title)), *await announce(site, title, body))
+async def announce(site: Site, title: str, body: str, *, topic: str = "", well: bool = False) -> tuple[Finding, ...]:
+    """Notify how a run ended; a notification that could not be sent becomes a finding, since what it tells of is done.
+
+    Of one ``topic`` the same is told once a day, unless all was well in between; without one it is told each time.
+    """
+    return await tried("notification", notify_end(site, title, body, topic, well), "see [notify]")
 
 
-async def announce(site: Site, title: str, body: str) -> tuple[Finding, ...]:
-    """Notify; a notification that could not be sent becomes a finding, since what it tells of is done."""
-    return await _tried("notification", notify(site, title, body), "see [notify]")
-
-
-async def _tried(what: str, telling: Coroutine[Any, Any, None], way_out: str = "") -> tuple[Finding, ...]:
+async def tried(what: str, telling: Coroutine[Any, Any, None], way_out: str = "") -> tuple[Finding, ...]:
+    """Tell something; where that fails, a finding that says so."""
     try:
         await telling
     except OpsError as error:

@@ -56,6 +56,17 @@ def verdict_report(verdict: ReleaseVerdict, title: str) -> str:
     return "\n\n".join(part for part in (*parts, _findings(verdict.findings)) if part)
 
 
+def notice(verdict: ReleaseVerdict, reason: str) -> str:
+    """How a deploy or a roll-back ended, in the few lines that fit a notification."""
+    lines = [f"{one.service}: {one.verdict.replace('_', ' ')}, {_serves(one)}" for one in verdict.services]
+    return "\n".join((reason, *([verdict.why] if verdict.why else []), *lines))
+
+
+def _serves(outcome: ServiceOutcome) -> str:
+    wanted = f", release {outcome.release}" if outcome.release else ""
+    return f"{outcome.revision or 'nothing'} serves{wanted}"
+
+
 def _outcome(outcome: ServiceOutcome) -> str:
     facts = {
         "revision": f"`{outcome.revision}`" if outcome.revision else "",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import BadInput
@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     state: Path = Field(Path(".caretaker"), description="Where the embedded stack keeps its state")
     estate: Path = Field(Path("estate.toml"), description="The estate file, where a deployment does not name one")
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty: the embedded stack's own")
+    notify_url: SecretStr = Field(SecretStr(""), description="apprise URLs that stand in for the estate's secret")
     cloudsql_sockets: Path = Field(Path("/cloudsql"), description="Where Cloud SQL's proxy puts its sockets")
 
     @cached_property

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 from pydantic import SecretStr
 
-from tasks.clients.notify import send
+from tasks.clients.notify import count, send
 from tasks.errors import BadInput, TransientError
+from tests.inbox import Inbox, inbox
 
-
-class Inbox(HTTPServer):
-    status = 200
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Take)
-        self.taken: list[dict] = []
-
-
-class Take(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        self.server.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    with Inbox() as inbox:
-        threading.Thread(target=inbox.serve_forever, args=(0.02,), daemon=True).start()
-        yield inbox
-        inbox.shutdown()
+__all__ = ["inbox"]
 
 
 def url(inbox: Inbox) -> SecretStr:
@@ -71,3 +41,10 @@ def test_a_url_that_is_not_understood_is_in_no_log(
     with pytest.raises(BadInput) as refused:
         send(SecretStr(url), "title", "body")
     assert "4711" not in str(refused.value) + caplog.text + "".join(capfd.readouterr())
+
+
+def test_each_target_of_a_secret_is_told_by_itself(inbox):
+    both = SecretStr(f"{url(inbox).get_secret_value()}/one\n{url(inbox).get_secret_value()}/two")
+    assert count(both) == 2
+    send(both, "t", "b", 1)
+    assert inbox.paths == ["/hook/two"]

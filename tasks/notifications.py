@@ -1,0 +1,118 @@
+"""Tells people: something failed, was rolled back, needs an approval, or got worse. Silent when all is well.
+
+Safety property: the URLs are secrets, read by name when they are used; they are no parameter, result or message. What
+was told is remembered in the ledger after it was sent, so a kill in between says it twice and never not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging import get_logger
+from pydantic import SecretStr
+
+from tasks.analysis.news import fingerprint, is_news
+from tasks.clients.notify import count, send
+from tasks.models import Measurement, SecretPin
+from tasks.parallel import all_of
+from tasks.policies import READ, WRITE
+from tasks.runs import run_link, run_name
+from tasks.site import Site, open_site
+
+TOLD = "told"
+#: Chat services refuse longer texts; the report in the UI says everything.
+MOST_CHARACTERS = 1500
+#: Runs of this process that have told how they ended.
+_ended: set[str] = set()
+
+
+async def notify_end(site: Site, title: str, body: str, topic: str, well: bool, run: str = "") -> None:
+    """Tell how a run ended, unless all is well or the same was told of this topic already."""
+    run = run or run_name()
+    if _has_targets(site):
+        said = fingerprint(title, body)
+        last = await last_told(site, topic) if topic else None
+        if well and last and last.value:
+            await remember(site, topic, "", False)
+        if not well and is_news(said, last, datetime.now(UTC)):
+            await call(site, title, body, run)
+            if topic:
+                await remember(site, topic, said, True)
+    _ended.add(run)
+
+
+async def call(site: Site, title: str, body: str, run: str = "") -> None:
+    """Send a short text with a link to the run to every target. Raises the first error, after all were tried."""
+    if not _has_targets(site):
+        return
+    text = body if len(body) <= MOST_CHARACTERS else f"{body[:MOST_CHARACTERS]} …"
+    text = "\n".join(filter(None, (text, run_link(run))))
+    await all_of(*(notify(site, number, title, text) for number in range(await count_targets(site))))
+
+
+@task(**READ)
+async def count_targets(site: Site) -> int:
+    """How many targets the estate's notifications have."""
+    return await asyncio.to_thread(lambda: count(_urls(site)))
+
+
+@task(**WRITE)
+async def notify(site: Site, number: int, title: str, body: str) -> None:
+    """Send a short text to one target. Safe to repeat: it says the same thing twice and changes nothing."""
+    await asyncio.to_thread(lambda: send(_urls(site), title, body, number))
+
+
+@task(**READ)
+async def last_told(site: Site, topic: str) -> Measurement | None:
+    """What was last remembered of a topic."""
+    found = await asyncio.to_thread(lambda: site.ledger.measurements(TOLD, _subject(site, topic), limit=1))
+    return found[-1] if found else None
+
+
+@task(**WRITE)
+async def remember(site: Site, topic: str, said: str, told: bool) -> None:
+    """Remember what was told of a topic, or that all is well again. Safe to repeat: the newest line counts."""
+    labels = {"what": said}
+    await asyncio.to_thread(
+        lambda: site.ledger.measure(TOLD, _subject(site, topic), float(told), "1", labels=labels)
+    )
+
+
+def _subject(site: Site, topic: str) -> str:
+    return f"{site.estate.google.project}/{site.estate.name}/{topic}"
+
+
+def _has_targets(site: Site) -> bool:
+    return bool(site.settings.notify_url.get_secret_value() or site.estate.notify.url_secret)
+
+
+def _urls(site: Site) -> SecretStr:
+    """The targets: of this machine's environment where it names any, else of the estate's secret."""
+    given = site.settings.notify_url
+    if given.get_secret_value():
+        return given
+    return site.secrets.access(SecretPin(secret=site.estate.notify.url_secret, version="latest"))
+
+
+async def tell_failure(flow: Any, run: FlowRun, state: State[Any]) -> None:
+    """Tell that a run failed or crashed before it could tell it itself: a hook of every flow.
+
+    Prefect logs what a hook raises, and the run stays as it ended.
+    """
+    request = (run.parameters or {}).get("request") or {}
+    given = request if isinstance(request, dict) else request.model_dump()
+    if str(run.id) in _ended or given.get("dry_run"):
+        return
+    site = open_site(Path(given.get("estate") or "estate.toml"))
+    title = f"{flow.name} of {site.estate.name}: {(state.name or 'failed').lower()}"
+    await notify_end(site, title, state.message or "it said nothing", flow.name, False, str(run.id))
+    get_logger("caretaker").info("told: %s", title)
+
+
+#: For the decorator of every flow: whatever happens to a run, somebody hears of it.
+TELLS: dict[str, Any] = {"on_failure": [tell_failure], "on_crashed": [tell_failure]}

@@ -1,0 +1,103 @@
+"""Whatever happens to a run, somebody hears of it once; a notification that fails changes nothing but says so."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import LogFilter
+from prefect.states import Failed
+
+from tasks.errors import PermanentError
+from tasks.notifications import TELLS
+from tasks.record import tell
+from tasks.site import open_site
+from tests.inbox import TOKEN, Inbox, inbox
+from tests.sample import Sample, run
+from tests.stack import Stack
+
+__all__ = ["inbox"]
+pytestmark = pytest.mark.stack
+
+
+@flow(name="watched", **TELLS)
+async def watched(request: dict[str, Any]) -> Any:
+    """End as it is told."""
+    if "error" in request:
+        raise ValueError(request["error"])
+    site, well = open_site(Path(request["estate"])), request["verdict"] == "well"
+    told = await tell(site, "watched", "# Report", f"watched: {request['verdict']}", "why", well=well)
+    said = "; ".join(finding.what for finding in told)
+    return said if well else Failed(message=said or "why", data=PermanentError(said))
+
+
+@pytest.fixture
+def estate(stack: Stack, tmp_path: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Sample:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+    return Sample(tmp_path, f"told-{secrets.token_hex(3)}").write()
+
+
+def ends(estate: Sample, **request: Any) -> Any:
+    """Run the flow; its final state."""
+    return run(watched({"estate": str(estate.estate_file), **request}, return_state=True))
+
+
+def test_a_fault_of_the_program_is_told_with_a_link_to_the_run(estate: Sample, inbox: Inbox, stack: Stack) -> None:
+    state = ends(estate, error="nobody thought of this")
+    (message,) = inbox.taken
+    assert message["title"] == "watched of pyplots: failed"
+    assert "nobody thought of this" in message["message"]
+    assert f"{stack.ui}/runs/flow-run/{state.state_details.flow_run_id}" in message["message"]
+
+
+def test_the_same_fault_is_told_once_and_another_at_once(estate: Sample, inbox: Inbox) -> None:
+    for error in ("no answer in 1.2 s", "no answer in 3.4 s", "no disk"):
+        ends(estate, error=error)
+    assert len(inbox.taken) == 2
+
+
+def test_a_run_that_told_its_end_is_not_told_again_by_the_hook_and_news_comes_after_all_was_well(
+    estate: Sample, inbox: Inbox
+) -> None:
+    for verdict in ("failed", "failed", "well", "well", "failed"):
+        ends(estate, verdict=verdict)
+    assert inbox.titles == ["watched: failed", "watched: failed"]
+
+
+def test_a_dry_run_tells_nobody(estate: Sample, inbox: Inbox) -> None:
+    ends(estate, error="nobody thought of this", dry_run=True)
+    assert inbox.taken == []
+
+
+def test_a_refused_notification_is_sent_again(estate: Sample, inbox: Inbox) -> None:
+    inbox.refusals = [503]
+    ends(estate, verdict="failed")
+    assert len(inbox.paths) == 2
+    assert inbox.titles == ["watched: failed"]
+
+
+def test_a_notification_that_cannot_be_sent_is_a_finding_and_no_secret_is_in_the_log(
+    estate: Sample, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", f"{inbox.url}, nosuch://{TOKEN}@nowhere")
+    state = ends(estate, verdict="failed")
+    assert "not a URL that Apprise knows" in state.message
+    assert state.is_failed()
+    assert inbox.taken == []
+    assert TOKEN not in run(logged(state)) + "".join(capfd.readouterr())
+
+
+async def logged(state: Any) -> str:
+    """What the server has of the run's log."""
+    wanted = LogFilter.model_validate({"flow_run_id": {"any_": [state.state_details.flow_run_id]}})
+    for _ in range(50):
+        async with get_client() as client:
+            if lines := await client.read_logs(wanted):
+                return "\n".join(line.message for line in lines)
+        await asyncio.sleep(0.2)
+    raise AssertionError("the run has no log: the check would be blind")
