@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.approvals import GivenApproval
+from tasks.forms import Form, ServiceNames
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
 from tasks.notifications import TELLS
@@ -39,17 +40,15 @@ from tasks.site import open_site
 from tasks.sources import fetch_source
 
 
-class Deploy(BaseModel):
+class Deploy(Form):
     """What a person decides about a deploy."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
-    services: tuple[str, ...] = Field((), description="Services to deploy; none named: all of the estate")
+    services: ServiceNames = Field((), description="Services to deploy; none named: all of the estate")
     source: str = Field(
-        "", description="A folder or git URL that holds the estate's source; empty: the estate's folder"
+        "", max_length=500, description="A folder or git URL that holds the estate's source; empty: the estate's folder"
     )
-    ref: str = Field("", description="Branch, tag or commit, where the source is a git repository")
+    ref: str = Field("", max_length=250, description="Branch, tag or commit, where the source is a git repository")
     reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
     dry_run: bool = Field(False, description="Show the plan and change nothing")
     approve_data_loss: bool = Field(False, description="Go on although a pending migration deletes data")

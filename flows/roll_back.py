@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.approvals import GivenApproval
+from tasks.forms import Form, RunName, ServiceNames
 from tasks.locks import services_locked
 from tasks.notifications import TELLS
 from tasks.record import tell
@@ -25,14 +26,12 @@ from tasks.rollbacks import plan_rollbacks, planned_rollbacks, record_rollbacks,
 from tasks.site import open_site
 
 
-class RollBack(BaseModel):
+class RollBack(Form):
     """What a person decides about a roll-back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
-    services: tuple[str, ...] = Field((), description="Services to put back; none named: those of the last release")
-    revision: str = Field("", description="The revision to serve; empty: the last verified one. Needs one service")
+    services: ServiceNames = Field((), description="Services to put back; none named: those of the last release")
+    revision: RunName = Field("", description="The revision to serve; empty: the last verified one. Needs one service")
     reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
     dry_run: bool = Field(False, description="Show what would be done and change nothing")
     approve_data_loss: bool = Field(

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.drills import chosen_database
+from tasks.forms import DatabaseName, Form
 from tasks.manifests import list_manifests, told, write_manifest
 from tasks.notifications import TELLS
 from tasks.site import open_site
 
 
-class TakeManifest(BaseModel):
+class TakeManifest(Form):
     """What a person decides about a manifest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: whose database is read")
-    database: str = Field("", description="The database, by its name in the estate; empty: the only one there is")
+    database: DatabaseName = Field("", description="The database's name in the estate; empty: the only one there is")
     dry_run: bool = Field(False, description="Name the newest manifest that there is, and take none")
 
 

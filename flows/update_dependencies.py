@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.dependencies import (
     branch_of,
@@ -24,16 +24,15 @@ from tasks.dependencies import (
     scratch,
     verdict_of,
 )
+from tasks.forms import Form
 from tasks.locks import services_locked
 from tasks.notifications import TELLS
 from tasks.record import publish_report, tell
 from tasks.site import open_site
 
 
-class UpdateDependencies(BaseModel):
+class UpdateDependencies(Form):
     """What a person decides about an update of dependencies."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     estate: Path = Field(Path("estate.toml"), description="The estate file: whose repository is updated")
     only_security: bool = Field(

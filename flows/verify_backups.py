@@ -12,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.backup_models import Pick
 from tasks.drill_reports import drill_report
 from tasks.drills import chosen_database, climb, conclude_drill, measure, plan_drill, planned_drill, tell
+from tasks.forms import DatabaseName, Form
 from tasks.locks import drill_locked
 from tasks.notifications import TELLS
 from tasks.scratch import sweep
 from tasks.site import open_site
 
 
-class VerifyBackups(BaseModel):
+class VerifyBackups(Form):
     """What a person decides about a drill."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: whose backups are proved")
-    database: str = Field("", description="The database, by its name in the estate; empty: the only one there is")
+    database: DatabaseName = Field("", description="The database's name in the estate; empty: the only one there is")
     pick: Pick = Field(
         "newest", description="What is restored: the newest backup, a random older one, or a random point in time"
     )

@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.forms import Form
 from tasks.log_weeks import forget_reading
 from tasks.notifications import TELLS
 from tasks.review_models import ReviewVerdict
@@ -21,10 +22,8 @@ from tasks.reviews import chosen_week, concluded, keep_review, make_review, revi
 from tasks.site import open_site
 
 
-class WeeklyReview(BaseModel):
+class WeeklyReview(Form):
     """What a person decides about a review."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     estate: Path = Field(Path("estate.toml"), description="The estate file: whose logs and costs are reviewed")
     week: str = Field(

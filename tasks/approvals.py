@@ -26,9 +26,10 @@ from prefect.input import RunInput
 from prefect.input.actions import afilter_flow_run_input
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import Refused, TransientError
+from tasks.forms import in_order
 from tasks.models import Frozen
 from tasks.notifications import call
 from tasks.policies import APPROVAL_DEADLINE, APPROVAL_HOLDS, READ
@@ -61,6 +62,8 @@ class Choice(Enum):
 
 class Decision(RunInput):
     """The form. The decision has no default: an empty form decides nothing."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=in_order)
 
     decision: Choice = Field(description="approve: go on with exactly this plan. refuse: end here, nothing is changed")
     reason: str = Field("", max_length=300, description="Why; kept in the ledger for good")
