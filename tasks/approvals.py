@@ -14,8 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from uuid import uuid4
 
 import httpx
@@ -53,19 +52,14 @@ GivenApproval = Annotated[
 ]
 
 
-class Choice(Enum):
-    """What can be decided."""
-
-    approve = "approve"
-    refuse = "refuse"
-
-
 class Decision(RunInput):
     """The form. The decision has no default: an empty form decides nothing."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=in_order)
 
-    decision: Choice = Field(description="approve: go on with exactly this plan. refuse: end here, nothing is changed")
+    decision: Literal["approve", "refuse"] = Field(
+        description="approve: go on with exactly this plan. refuse: end here, nothing is changed"
+    )
     reason: str = Field("", max_length=300, description="Why; kept in the ledger for good")
     name: str = Field("", max_length=80, description="Your name, for the ledger: Prefect itself knows no users")
 
@@ -184,7 +178,7 @@ def _answer(key: str, value: Any, at: datetime | None) -> Answer:
     _, _, digest, asked, _ = key.split("-")
     form = Decision.model_validate(value)
     return Answer(
-        id=asked, digest=digest, approved=form.decision is Choice.approve, at=at or datetime.now(UTC),
+        id=asked, digest=digest, approved=form.decision == "approve", at=at or datetime.now(UTC),
         where="in Prefect's UI", by=form.name.strip(), reason=form.reason.strip(),
     )  # fmt: skip
 
@@ -205,7 +199,7 @@ async def _ask_at_the_terminal(question: Question) -> Answer:
     if form is None:
         raise Refused(f"{question.title}: nobody decided in time; nothing was changed; run it again")
     return Answer(
-        id="terminal", digest=question.digest, approved=form.decision is Choice.approve, at=datetime.now(UTC),
+        id="terminal", digest=question.digest, approved=form.decision == "approve", at=datetime.now(UTC),
         where="at the terminal", by=form.name, reason=form.reason,
     )  # fmt: skip
 

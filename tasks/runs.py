@@ -16,4 +16,5 @@ def run_name() -> str:
 def run_link(run: str = "") -> str:
     """Where a person sees a run, this one unless another is named; empty where there is no UI."""
     name = run or run_name()
-    return (url_for("flow-run", obj_id=name) or "") if name != NO_RUN else ""
+    link = (url_for("flow-run", obj_id=name) or "") if name != NO_RUN else ""
+    return link.replace("/runs/flow-run/", "/v2/runs/flow-run/")  # else Prefect leads to its former UI

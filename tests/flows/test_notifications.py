@@ -52,7 +52,7 @@ def test_a_fault_of_the_program_is_told_with_a_link_to_the_run(estate: Sample, i
     (message,) = inbox.taken
     assert message["title"] == "watched of pyplots: failed"
     assert "nobody thought of this" in message["message"]
-    assert f"{stack.ui}/runs/flow-run/{state.state_details.flow_run_id}" in message["message"]
+    assert f"{stack.ui}/v2/runs/flow-run/{state.state_details.flow_run_id}" in message["message"]
 
 
 def test_the_same_fault_is_told_once_and_another_at_once(estate: Sample, inbox: Inbox) -> None:
