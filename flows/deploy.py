@@ -87,6 +87,6 @@ async def deploy(request: Deploy) -> Any:
         verdict = timed(summary(plan, outcomes, shown), began)
         await record(site, plan, verdict, request.reason)
     title = f"deploy {site.estate.name}: {verdict.verdict}"
-    report, well = verdict_report(verdict, site.estate.name), verdict.verdict in ("released", "unchanged")
-    told = await tell(site, "deploy", report, title, notice(verdict, request.reason), well=well)
+    report, aloud = verdict_report(verdict, site.estate.name), verdict.verdict not in ("released", "unchanged")
+    told = await tell(site, "deploy", report, title, notice(verdict, request.reason), aloud=aloud)
     return conclude(verdict, began, told)

@@ -57,6 +57,6 @@ async def roll_back(request: RollBack) -> Any:
         verdict = timed(await roll_back_all(site, plans, request.approve_data_loss, request.approve), began)
         await record_rollbacks(site, plans, verdict, request.reason)
     title = f"roll back {site.estate.name}: {verdict.verdict}"
-    report, well = verdict_report(verdict, site.estate.name), verdict.verdict == "unchanged"
-    told = await tell(site, "roll-back", report, title, notice(verdict, request.reason), well=well)
+    report, aloud = verdict_report(verdict, f"roll-back of {site.estate.name}"), verdict.verdict != "unchanged"
+    told = await tell(site, "roll-back", report, title, notice(verdict, request.reason), aloud=aloud)
     return conclude(verdict, began, told)

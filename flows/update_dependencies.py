@@ -62,6 +62,6 @@ async def update_dependencies(request: UpdateDependencies) -> Any:
     if request.dry_run:
         await publish_report("update-dependencies", verdict.text, title)
         return conclude(verdict, began)
-    well = verdict.verdict == "unchanged"
-    told = await tell(site, "update-dependencies", verdict.text, title, why, well=well)
+    aloud = verdict.verdict != "unchanged"
+    told = await tell(site, "update-dependencies", verdict.text, title, why, aloud=aloud)
     return conclude(verdict, began, told)

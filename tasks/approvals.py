@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import Refused, TransientError
 from tasks.forms import in_order
-from tasks.models import Frozen
+from tasks.models import Finding, Frozen
 from tasks.notifications import call
 from tasks.policies import APPROVAL_DEADLINE, APPROVAL_HOLDS, READ
 from tasks.record import record_change, tried
@@ -99,6 +99,12 @@ class Answer(Frozen):
         """Who decided where, and why, in words."""
         who = f"by {self.by} {self.where}" if self.by else self.where
         return f"{who}: {self.reason}" if self.reason else who
+
+    @property
+    def finding(self) -> Finding:
+        """The approval, for the report of what was done with it."""
+        plan = self.digest[:SHORTEST_DIGEST]
+        return Finding(severity="info", subject="approval", what=f"given {self.words}, for plan {plan}")
 
 
 #: Asks the person who waits at the terminal; None where nobody answered in time.

@@ -31,15 +31,15 @@ MOST_CHARACTERS = 1500
 _ended: set[str] = set()
 
 
-async def notify_end(site: Site, title: str, body: str, topic: str, well: bool, run: str = "") -> None:
-    """Tell how a run ended, unless all is well or the same was told of this topic already."""
+async def notify_end(site: Site, title: str, body: str, topic: str, aloud: bool, run: str = "") -> None:
+    """Tell how a run ended, unless all is well (not ``aloud``) or the same was told of this topic already."""
     run = run or run_name()
     if _has_targets(site):
         said = fingerprint(title, body)
         last = await last_told(site, topic) if topic else None
-        if well and last and last.value:
+        if not aloud and last and last.value:
             await remember(site, topic, "", False)
-        if not well and is_news(said, last, datetime.now(UTC)):
+        if aloud and is_news(said, last, datetime.now(UTC)):
             await call(site, title, body, run)
             if topic:
                 await remember(site, topic, said, True)
@@ -110,7 +110,7 @@ async def tell_failure(flow: Any, run: FlowRun, state: State[Any]) -> None:
         return
     site = open_site(Path(given.get("estate") or "estate.toml"))
     title = f"{flow.name} of {site.estate.name}: {(state.name or 'failed').lower()}"
-    await notify_end(site, title, state.message or "it said nothing", flow.name, False, str(run.id))
+    await notify_end(site, title, state.message or "it said nothing", flow.name, True, str(run.id))
     get_logger("caretaker").info("told: %s", title)
 
 

@@ -104,22 +104,22 @@ async def publish_report(key: str, markdown: str, title: str) -> None:
 
 
 async def tell(
-    site: Site, key: str, report: str, title: str, body: str, *, well: bool = False
+    site: Site, key: str, report: str, title: str, body: str, *, aloud: bool = True
 ) -> tuple[Finding, ...]:
-    """Show the report and announce how the run ended; what could not be told becomes a finding.
-
-    ``well``: nobody is told that all is well.
-    """
+    """Show the report and, if ``aloud``, notify; what could not be told becomes a finding: what it tells of is done."""
     shown = await tried("report", publish_report(key, report, title))
-    return (*shown, *await announce(site, title, body, topic=key, well=well))
+    return (*shown, *await announce(site, title, body, topic=key, aloud=aloud))
 
 
-async def announce(site: Site, title: str, body: str, *, topic: str = "", well: bool = False) -> tuple[Finding, ...]:
+async def announce(
+    site: Site, title: str, body: str, *, topic: str = "", aloud: bool = True
+) -> tuple[Finding, ...]:
     """Notify how a run ended; a notification that could not be sent becomes a finding, since what it tells of is done.
 
-    Of one ``topic`` the same is told once a day, unless all was well in between; without one it is told each time.
+    Of one ``topic`` the same is told once a day, unless a run in between had nothing to tell (``aloud=False``).
+    Without a topic it is told each time.
     """
-    return await tried("notification", notify_end(site, title, body, topic, well), "see [notify]")
+    return await tried("notification", notify_end(site, title, body, topic, aloud), "see [notify]")
 
 
 async def tried(what: str, telling: Coroutine[Any, Any, None], way_out: str = "") -> tuple[Finding, ...]:

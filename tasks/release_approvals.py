@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from tasks.analysis import planning
 from tasks.approvals import Question, approve, digest_of
 from tasks.errors import Refused
-from tasks.models import Finding
 from tasks.record import publish_report
 from tasks.release_models import ReleasePlan, ServicePlan
 from tasks.reports import plan_report
@@ -45,8 +44,7 @@ async def allowed(
         answer = await approve(site, question, given)
     except Refused as error:
         return plan, approvals, (*needs, str(error))
-    said = Finding(severity="info", subject="approval", what=f"given {answer.words}: {'; '.join(needs)}")
-    plan = plan.model_copy(update={"findings": (*plan.findings, said)})
+    plan = plan.model_copy(update={"findings": (*plan.findings, answer.finding)})
     return plan, _with_what_was_asked(plan, approvals), ()
 
 

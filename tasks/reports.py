@@ -71,7 +71,7 @@ def _outcome(outcome: ServiceOutcome) -> str:
     facts = {
         "revision": f"`{outcome.revision}`" if outcome.revision else "",
         "before": f"`{outcome.previous}`" if outcome.previous else "",
-        "image": f"`{outcome.image}`" if outcome.image else "",
+        "image": f"`{_short(outcome.image)}`" if outcome.image else "",
         "URL": outcome.url,
         "backup before the migration": f"{outcome.backup.id} of {outcome.backup.instance}" if outcome.backup else "",
     }
@@ -79,6 +79,12 @@ def _outcome(outcome: ServiceOutcome) -> str:
     lines += [_cell(outcome.why), ""] if outcome.why else []
     lines += [f"- **{name}**: {value}" for name, value in facts.items() if value]
     return "\n".join([*lines, "", _canary(outcome.canary)])
+
+
+def _short(image: str) -> str:
+    """An image's name and the beginning of its digest: the whole is too long for a line, and stands in the result."""
+    name, at, digest = image.rpartition("/")[2].partition("@sha256:")
+    return f"{name}{at}{digest[:12]}"
 
 
 def _canary(steps: tuple[CanaryStep, ...]) -> str:

@@ -207,10 +207,11 @@ async def roll_back_all(
 
     Where data would be lost and that was not approved beforehand, a person is asked, with everything as it was before.
     """
+    said: tuple[Finding, ...] = ()
     try:
         outcomes = await _together(site, plans, approve_data_loss)
     except _NeedsApproval as needed:
-        outcomes = await _when_approved(site, plans, needed.losses, given)
+        outcomes, said = await _when_approved(site, plans, needed.losses, given)
     bad = [outcome for outcome in outcomes if outcome.verdict in ("failed", "refused")]
     moved = any(outcome.verdict == "released" for outcome in outcomes)
     return ReleaseVerdict(
@@ -219,21 +220,21 @@ async def roll_back_all(
         why=bad[0].why if bad else "",
         started=datetime.now(UTC),
         seconds=0,
-        findings=tuple(_moved(plan) for plan in plans if plan.schema_moved),
+        findings=(*said, *(_moved(plan) for plan in plans if plan.schema_moved)),
     )
 
 
 async def _when_approved(
     site: Site, plans: tuple[Rollback, ...], losses: tuple[Loss, ...], given: str
-) -> tuple[ServiceOutcome, ...]:
-    """Ask a person; then put every service back, or tell why not."""
+) -> tuple[tuple[ServiceOutcome, ...], tuple[Finding, ...]]:
+    """Ask a person; then put every service back, or tell why not. With the approval, for the report."""
     served = {plan.service.name: (plan.ground.stable, plan.target.name) for plan in plans}
     try:
-        await approve(site, loss_question(site.estate, served, losses), given)
+        answer = await approve(site, loss_question(site.estate, served, losses), given)
     except Refused as error:
         refused = _NotBack(losses[0].service, Refused(f"{losses[0].words}; {error}"))
-        return tuple(_not_back(plan, refused) for plan in plans)
-    return await _together(site, plans, True)
+        return tuple(_not_back(plan, refused) for plan in plans), ()
+    return await _together(site, plans, True), (answer.finding,)
 
 
 async def _together(site: Site, plans: tuple[Rollback, ...], approve_data_loss: bool) -> tuple[ServiceOutcome, ...]:

@@ -30,10 +30,10 @@ async def watched(request: dict[str, Any]) -> Any:
     """End as it is told."""
     if "error" in request:
         raise ValueError(request["error"])
-    site, well = open_site(Path(request["estate"])), request["verdict"] == "well"
-    told = await tell(site, "watched", "# Report", f"watched: {request['verdict']}", "why", well=well)
+    site, aloud = open_site(Path(request["estate"])), request["verdict"] != "well"
+    told = await tell(site, "watched", "# Report", f"watched: {request['verdict']}", "why", aloud=aloud)
     said = "; ".join(finding.what for finding in told)
-    return said if well else Failed(message=said or "why", data=PermanentError(said))
+    return Failed(message=said or "why", data=PermanentError(said)) if aloud else said
 
 
 @pytest.fixture
