@@ -88,11 +88,15 @@ def run_flow(name: str, pairs: Sequence[str], *, dry_run: bool, as_json: bool) -
     """Run a flow here and now, against the Prefect server that the environment names."""
     flow, model = load(name)
     request = parse_parameters(model, pairs, dry_run)
+    from deployments.asking import at_the_terminal, somebody_is_there
     from deployments.view import live_view
+    from tasks.approvals import ask_here
 
     with ExitStack() as view:
         view.enter_context(_quiet_console())
-        view.enter_context(live_view(name, plain=as_json or not sys.stderr.isatty()))
+        shown = view.enter_context(live_view(name, plain=as_json or not sys.stderr.isatty()))
+        if not as_json and somebody_is_there():
+            view.callback(ask_here(at_the_terminal(shown)))
         state = asyncio.run(_run(flow, request))
         _send_events()
     return asyncio.run(_ended(name, state))

@@ -23,9 +23,21 @@ class StepView:
 
     def __init__(self, title: str) -> None:
         self._title, self._began = title, time.monotonic()
+        self.live: Live | None = None
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str], progress.Progress] = {}
         self._ended: list[tuple[str, str]] = []
+
+    @contextmanager
+    def aside(self) -> Iterator[Console]:
+        """Leave the screen to somebody else while the block runs."""
+        if self.live:
+            self.live.stop()
+        try:
+            yield self.live.console if self.live else Console(stderr=True)
+        finally:
+            if self.live:
+                self.live.start()
 
     def report(self, seen: progress.Progress) -> None:
         with self._lock:
@@ -89,7 +101,7 @@ def live_view(title: str, *, plain: bool) -> Iterator[StepView]:
         if plain:
             yield view
         else:
-            with Live(view, console=console, refresh_per_second=8):
+            with Live(view, console=console, refresh_per_second=8) as view.live:
                 yield view
     finally:
         stop()

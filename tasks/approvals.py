@@ -9,10 +9,9 @@ docs/decisions/0015-approvals.md gives the reasons.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NoReturn
 from uuid import uuid4
@@ -108,7 +107,7 @@ class Answer(Frozen):
 
 
 #: Asks the person who waits at the terminal; None where nobody answered in time.
-Asker = Callable[[Question], Decision | None]
+Asker = Callable[[Question], Awaitable[Decision | None]]
 _askers: list[Asker] = []
 
 
@@ -201,7 +200,7 @@ async def _ask(site: Site, question: Question) -> Answer:
 
 
 async def _ask_at_the_terminal(question: Question) -> Answer:
-    form = await asyncio.to_thread(_askers[-1], question)
+    form = await _askers[-1](question)
     if form is None:
         raise Refused(f"{question.title}: nobody decided in time; nothing was changed; run it again")
     return Answer(
