@@ -15,13 +15,17 @@ from prefect import flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow_async
+from prefect.states import Scheduled
 
 from tasks.approvals import Question, approve, digest_of
+from tasks.locks import services_locked
 from tasks.models import Change
 from tasks.site import open_site
-from tests.sample import Sample
+from tests.inbox import Inbox, inbox
+from tests.sample import Sample, run
 from tests.stack import Stack
 
+__all__ = ["inbox"]
 pytestmark = pytest.mark.stack
 APPLIED: list[str] = []
 WORLD = {"rows": 3}
@@ -37,9 +41,10 @@ def question(patience: timedelta = timedelta(minutes=5)) -> Question:
 @flow(name="needs-approval")
 async def needs_approval(estate: str, given: str = "", seconds: float = 300) -> str:
     """Plan, ask, apply."""
-    asked = question(timedelta(seconds=seconds))
-    await approve(open_site(Path(estate)), asked, given)
-    APPLIED.append(asked.title)
+    asked, site = question(timedelta(seconds=seconds)), open_site(Path(estate))
+    async with services_locked(site, ("api",)):
+        await approve(site, asked, given)
+        APPLIED.append(asked.title)
     return "done"
 
 
@@ -93,6 +98,8 @@ def test_an_approved_run_goes_on_and_the_ledger_knows_what_was_decided(estate: S
     async def steps(run: Run) -> None:
         assert (await run.work()).name == "Suspended"
         assert APPLIED == []
+        with estate.site.ledger.lock(f"{estate.project}/api"):
+            pass  # a run that waits for a person holds up nobody
         assert await run.resume() == "REJECT"  # an empty form decides nothing
         assert await run.resume(decision="approve", reason="they are copies", name="Ada") == "ACCEPT"
         assert (await run.work()).is_completed()
@@ -134,3 +141,74 @@ def test_a_plan_that_changed_meanwhile_is_asked_again_and_the_old_approval_is_vo
     assert APPLIED == ["deleting 4 rows"]
     again = [change for change in written(estate) if change.verdict == "started"][-1]
     assert "is void: the plan has changed since" in again.inputs["note"]
+
+
+def test_an_approval_that_is_used_too_late_is_void(estate: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.approvals.APPROVAL_HOLDS", timedelta(0))
+
+    async def steps(run: Run) -> Any:
+        await run.work()
+        await run.resume(decision="approve")
+        return await run.work()
+
+    assert with_run(estate, steps).name == "Suspended"
+    assert APPLIED == []
+    assert "too old" in written(estate)[-1].inputs["note"]
+
+
+def test_a_run_that_nobody_answered_in_time_ends_and_cannot_be_resumed(estate: Sample) -> None:
+    async def steps(run: Run) -> Any:
+        assert (await run.work()).name == "Suspended"
+        await asyncio.sleep(1.2)
+        assert await run.resume(decision="approve") in ("REJECT", "ABORT")
+        return await run.state()
+
+    state = with_run(estate, steps, seconds=1)
+    assert state.is_failed()
+    assert "never resumed" in state.message
+    assert APPLIED == []
+
+
+def test_a_run_that_was_started_again_without_an_answer_asks_again(estate: Sample) -> None:
+    async def steps(run: Run) -> Any:
+        await run.work()
+        await run.client.set_flow_run_state(run.id, Scheduled(), force=True)
+        return await run.work()
+
+    assert with_run(estate, steps).name == "Suspended"
+    assert APPLIED == []
+
+
+def test_somebody_is_called_with_a_link_to_the_run(
+    estate: Sample, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+    run = with_run(estate, with_one_look)
+    (message,) = inbox.taken
+    assert message["title"] == "approval needed: deleting 3 rows"
+    assert f"/v2/runs/flow-run/{run}" in message["message"]
+
+
+async def with_one_look(run: Run) -> str:
+    await run.work()
+    return str(run.id)
+
+
+@pytest.mark.parametrize(
+    ("given", "applied", "said"),
+    [
+        ("", False, "nobody can be asked here"),
+        (digest_of({"rows": 3})[:12], True, ""),
+        (digest_of({"rows": 4})[:12], False, "is another plan's"),
+    ],
+    ids=["nobody", "this plan", "another plan"],
+)
+def test_where_nobody_can_be_asked_only_the_digest_of_this_very_plan_approves(
+    estate: Sample, given: str, applied: bool, said: str
+) -> None:
+    state = run(needs_approval(str(estate.estate_file), given=given, return_state=True))
+    assert state.is_completed() is applied
+    assert bool(APPLIED) is applied
+    if said:
+        assert said in state.message
+        assert f"approve={digest_of(WORLD)[:12]}" in state.message
