@@ -42,16 +42,17 @@ class Ui:
         assert found.inner_text() == state, self.read()
 
     def read(self) -> str:
-        """All text that is seen."""
-        return str(self._page.locator("body").inner_text())
+        """All text that is seen, in one line."""
+        return " ".join(self._page.locator("body").inner_text().split())
 
     def click(self, words: str, role: str = "button") -> None:
         self._page.get_by_role(role, name=words, exact=True).first.click()
 
     def open_artifact(self, key: str) -> None:
-        """Go from a run to one of its artifacts."""
+        """Go from a run to the newest version of one of its artifacts."""
         self.click("Artifacts", role="tab")
         self._page.locator("a[href*='/artifacts/']").get_by_text(key, exact=True).first.click()
+        self._page.locator("a[href*='/artifacts/artifact/']").first.click()
 
     def fill(self, label: str, text: str) -> None:
         self._page.get_by_label(label).fill(text)
