@@ -9,102 +9,39 @@ docs/decisions/0015-approvals.md gives the reasons.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NoReturn
-from uuid import uuid4
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
 import httpx
 from prefect import task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunInput
+from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
-from prefect.input import RunInput
 from prefect.input.actions import afilter_flow_run_input
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
-from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.approval_models import Answer as Answer
+from tasks.approval_models import Decision as Decision
+from tasks.approval_models import GivenApproval as GivenApproval
+from tasks.approval_models import Question as Question
+from tasks.approval_models import digest_of as digest_of
 from tasks.errors import Refused, TransientError
-from tasks.forms import in_order
-from tasks.models import Finding, Frozen
+from tasks.models import Change
 from tasks.notifications import call
-from tasks.policies import APPROVAL_DEADLINE, APPROVAL_HOLDS, READ
+from tasks.policies import APPROVAL_HOLDS, READ, REFUSAL_HOLDS
 from tasks.record import record_change, tried
-from tasks.runs import run_name
+from tasks.runs import run_link, run_name
 from tasks.site import Site
 
 #: As Prefect names the inputs of a run: ``<state>-<key>-<part>``.
 _STATE, _KEY, _RESPONSE = "suspended", "approval", "response"
 _MOST_INPUTS = 200
-SHORTEST_DIGEST = 12
-
-#: The parameter by which a plan is approved beforehand; for every flow that asks.
-GivenApproval = Annotated[
-    str,
-    Field(
-        pattern=rf"^([0-9a-f]{{{SHORTEST_DIGEST},64}})?$",
-        description="Approve beforehand exactly the plan of this digest, as a dry run or a refused run told it; empty: "
-        "ask where approval is needed",
-    ),
-]
-
-
-class Decision(RunInput):
-    """The form. The decision has no default: an empty form decides nothing."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra=in_order)
-
-    decision: Literal["approve", "refuse"] = Field(
-        description="approve: go on with exactly this plan. refuse: end here, nothing is changed"
-    )
-    reason: str = Field("", max_length=300, description="Why; kept in the ledger for good")
-    name: str = Field("", max_length=80, description="Your name, for the ledger: Prefect itself knows no users")
-
-
-class Question(Frozen):
-    """What a person is asked.
-
-    ``kind`` is the flow's name, ``title`` says in a few words what is approved, ``plan`` is shown as Markdown, and
-    ``digest`` is the SHA-256 of what the plan does, see ``digest_of``.
-    """
-
-    kind: str = Field(pattern=r"^[a-z_-]+$")
-    title: str
-    plan: str
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    patience: timedelta = APPROVAL_DEADLINE
-
-    @property
-    def short(self) -> str:
-        """The digest as a person copies it."""
-        return self.digest[:SHORTEST_DIGEST]
-
-
-class Answer(Frozen):
-    """A decision: on which plan, when, by whom, and where. ``id`` tells one answer of a run from another."""
-
-    id: str
-    digest: str
-    approved: bool
-    at: datetime
-    where: str
-    by: str = ""
-    reason: str = ""
-
-    @property
-    def words(self) -> str:
-        """Who decided where, and why, in words."""
-        who = f"by {self.by} {self.where}" if self.by else self.where
-        return f"{who}: {self.reason}" if self.reason else who
-
-    @property
-    def finding(self) -> Finding:
-        """The approval, for the report of what was done with it."""
-        plan = self.digest[:SHORTEST_DIGEST]
-        return Finding(severity="info", subject="approval", what=f"given {self.words}, for plan {plan}")
-
+MOST_LINES = 200
 
 #: Asks the person who waits at the terminal; None where nobody answered in time.
 Asker = Callable[[Question], Awaitable[Decision | None]]
@@ -115,12 +52,6 @@ def ask_here(asker: Asker) -> Callable[[], None]:
     """Have the questions of this process asked at its terminal; return the function that ends it."""
     _askers.append(asker)
     return lambda: _askers.remove(asker)
-
-
-def digest_of(plan: BaseModel | Mapping[str, Any]) -> str:
-    """The digest of what a plan does. It must hold all that a person decides on, and nothing that passes by itself."""
-    data = plan.model_dump(mode="json") if isinstance(plan, BaseModel) else plan
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 async def approve(site: Site, question: Question, given: str = "") -> Answer:
@@ -145,15 +76,16 @@ def _by_parameter(question: Question, given: str) -> Answer | None:
             f"with approve={question.short}"
         )
     return Answer(
-        id="parameter", digest=question.digest, approved=True, at=datetime.now(UTC), where="by the parameter approve"
-    )
+        id=f"parameter-{question.short}", kind=question.kind, digest=question.digest, approved=True,
+        at=datetime.now(UTC), where="by the parameter approve",
+    )  # fmt: skip
 
 
 async def _from_the_form(site: Site, question: Question) -> Answer | None:
     """The answer that this run was resumed with; None where there is none yet, or where it is void."""
     if not deployment.id:
         return None
-    answers = await read_answers(run_name())
+    answers = [answer for answer in await read_answers(run_name()) if answer.kind == question.kind]
     if not answers:
         return None
     last = answers[-1]
@@ -180,10 +112,10 @@ async def read_answers(run: str) -> list[Answer]:
 
 
 def _answer(key: str, value: Any, at: datetime | None) -> Answer:
-    _, _, digest, asked, _ = key.split("-")
+    kind, digest, asked, _ = key.removeprefix(f"{_STATE}-{_KEY}-").rsplit("-", 3)
     form = Decision.model_validate(value)
     return Answer(
-        id=asked, digest=digest, approved=form.decision == "approve", at=at or datetime.now(UTC),
+        id=asked, kind=kind, digest=digest, approved=form.decision == "approve", at=at or datetime.now(UTC),
         where="in Prefect's UI", by=form.name.strip(), reason=form.reason.strip(),
     )  # fmt: skip
 
@@ -192,6 +124,7 @@ async def _ask(site: Site, question: Question) -> Answer:
     if _askers:
         return await _ask_at_the_terminal(question)
     if deployment.id:
+        await _refuse_what_was_asked(site, question)
         await _suspend(site, question)
     raise Refused(
         f"{question.title}: needs the approval of a person, and nobody can be asked here; look at the plan, and "
@@ -199,13 +132,53 @@ async def _ask(site: Site, question: Question) -> Answer:
     )
 
 
+async def _refuse_what_was_asked(site: Site, question: Question) -> None:
+    """Raise Refused where another run asks this already, or somebody refused it lately: what starts by itself goes on
+    starting, and a person is asked once."""
+    lines = await read_lines(site, question)
+    for line in lines:
+        if line.verdict == "refused":
+            raise Refused(
+                f"{question.title}: {line.after.get('by') or 'somebody'} refused this very plan at "
+                f"{line.at:%Y-%m-%d %H:%M} UTC; change it, or approve it all the same with approve={question.short}"
+            )
+        if line.verdict == "started" and line.run != run_name() and await is_waiting(line.run):
+            raise Refused(f"{question.title}: another run asks this already; decide there: {run_link(line.run)}")
+
+
+@task(**READ)
+async def read_lines(site: Site, question: Question) -> list[Change]:
+    """What the ledger knows of a question's plan since yesterday, the newest first."""
+    found = await asyncio.to_thread(lambda: site.ledger.changes("approval", question.kind, limit=MOST_LINES))
+    since, project = datetime.now(UTC) - REFUSAL_HOLDS, site.estate.google.project
+    return [
+        line for line in found
+        if line.at > since and line.inputs.get("project") == project and line.inputs.get("digest") == question.digest
+    ]  # fmt: skip
+
+
+@task(**READ)
+async def is_waiting(run: str) -> bool:
+    """Whether a run still waits for a person."""
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(UUID(run))).state
+    except ObjectNotFound:
+        return False
+    except httpx.HTTPError as error:
+        raise TransientError(
+            f"reading run {run} failed: {type(error).__name__} {error}; retrying may clear this"
+        ) from error
+    return bool(state and state.is_paused())
+
+
 async def _ask_at_the_terminal(question: Question) -> Answer:
     form = await _askers[-1](question)
     if form is None:
         raise Refused(f"{question.title}: nobody decided in time; nothing was changed; run it again")
     return Answer(
-        id="terminal", digest=question.digest, approved=form.decision == "approve", at=datetime.now(UTC),
-        where="at the terminal", by=form.name, reason=form.reason,
+        id=uuid4().hex, kind=question.kind, digest=question.digest, approved=form.decision == "approve",
+        at=datetime.now(UTC), where="at the terminal", by=form.name, reason=form.reason,
     )  # fmt: skip
 
 
@@ -219,13 +192,13 @@ async def _suspend(site: Site, question: Question, note: str = "") -> NoReturn:
     for finding in told:
         get_run_logger().warning("nobody was called: %s", finding.what)
     form = Decision.with_initial_data(description="\n\n".join(filter(None, (note, question.plan))))
-    key = f"{_KEY}-{question.digest}-{asked}"
+    key = f"{_KEY}-{question.kind}-{question.digest}-{asked}"
     await asuspend_flow_run(wait_for_input=form, timeout=int(question.patience.total_seconds()), key=key)
     raise AssertionError("a suspended run went on")
 
 
 async def _record(site: Site, question: Question, answer: Answer) -> None:
-    after = answer.model_dump(mode="json", exclude={"digest", "approved"})
+    after = answer.model_dump(mode="json", exclude={"kind", "digest", "approved"})
     verdict = "approved" if answer.approved else "refused"
     await _write(site, question, f"{answer.id}/decided", verdict, {"digest": answer.digest}, after)
 

@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from tasks.analysis.news import fingerprint, is_news
 from tasks.clients.notify import count, send
 from tasks.models import Measurement, SecretPin
-from tasks.parallel import all_of
 from tasks.policies import READ, WRITE
 from tasks.runs import run_link, run_name
 from tasks.site import Site, open_site
@@ -34,25 +33,44 @@ _ended: set[str] = set()
 async def notify_end(site: Site, title: str, body: str, topic: str, aloud: bool, run: str = "") -> None:
     """Tell how a run ended, unless all is well (not ``aloud``) or the same was told of this topic already."""
     run = run or run_name()
+    failed = await _news(site, title, body, topic, aloud, run) if _has_targets(site) else []
+    if not failed or len(failed) < await count_targets(site):
+        _ended.add(run)
+    raise_first(failed)
+
+
+async def _news(site: Site, title: str, body: str, topic: str, aloud: bool, run: str) -> list[BaseException]:
+    """Send what is news and remember it, once one target took it; the errors."""
+    said = fingerprint(title, body)
+    last = await last_told(site, topic) if topic else None
+    if not aloud and last and last.value:
+        await remember(site, topic, "", False)
+    if not aloud or not is_news(said, last, datetime.now(UTC)):
+        return []
+    failed = await _call(site, title, body, run)
+    if topic and len(failed) < await count_targets(site):
+        await remember(site, topic, said, True)
+    return failed
+
+
+async def call(site: Site, title: str, body: str) -> None:
+    """Send a short text with a link to this run to every target. Raises the first error, after all were tried."""
     if _has_targets(site):
-        said = fingerprint(title, body)
-        last = await last_told(site, topic) if topic else None
-        if not aloud and last and last.value:
-            await remember(site, topic, "", False)
-        if aloud and is_news(said, last, datetime.now(UTC)):
-            await call(site, title, body, run)
-            if topic:
-                await remember(site, topic, said, True)
-    _ended.add(run)
+        raise_first(await _call(site, title, body, ""))
 
 
-async def call(site: Site, title: str, body: str, run: str = "") -> None:
-    """Send a short text with a link to the run to every target. Raises the first error, after all were tried."""
-    if not _has_targets(site):
-        return
+async def _call(site: Site, title: str, body: str, run: str) -> list[BaseException]:
+    """Send to every target; the errors. One that is out of order keeps the others from nothing."""
     text = body if len(body) <= MOST_CHARACTERS else f"{body[:MOST_CHARACTERS]} …"
     text = "\n".join(filter(None, (text, run_link(run))))
-    await all_of(*(notify(site, number, title, text) for number in range(await count_targets(site))))
+    sent = (notify(site, number, title, text) for number in range(await count_targets(site)))
+    return [one for one in await asyncio.gather(*sent, return_exceptions=True) if isinstance(one, BaseException)]
+
+
+def raise_first(errors: list[BaseException]) -> None:
+    """Raise the first error, where there is one."""
+    if errors:
+        raise errors[0]
 
 
 @task(**READ)

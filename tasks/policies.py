@@ -21,6 +21,8 @@ TRAFFIC_DEADLINE = deadlines.TRAFFIC
 #: How long a run waits for a person, with nothing held meanwhile; and how long an approval holds once it is given.
 APPROVAL_DEADLINE = timedelta(hours=12)
 APPROVAL_HOLDS = timedelta(hours=1)
+#: How long a refused plan is not asked again.
+REFUSAL_HOLDS = timedelta(hours=24)
 
 
 def only_transient(task: Any, task_run: Any, state: Any) -> bool:

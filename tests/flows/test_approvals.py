@@ -61,6 +61,13 @@ class Run:
             await run_flow_async(needs_approval, flow_run=run, parameters=run.parameters, return_type="state")
         return await self.state()
 
+    async def another(self) -> Run:
+        """Another run of the same deployment, with the same parameters."""
+        run = await self.client.read_flow_run(self.id)
+        return Run(
+            self.client, await self.client.create_flow_run_from_deployment(run.deployment_id, parameters=run.parameters)
+        )
+
     async def state(self) -> Any:
         return (await self.client.read_flow_run(self.id)).state
 
@@ -176,6 +183,26 @@ def test_a_run_that_was_started_again_without_an_answer_asks_again(estate: Sampl
         return await run.work()
 
     assert with_run(estate, steps).name == "Suspended"
+    assert APPLIED == []
+
+
+def test_a_plan_that_another_run_asks_or_that_was_refused_today_is_not_asked_again(
+    estate: Sample, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+
+    async def steps(first: Run) -> list[str]:
+        await first.work()
+        second, third = await first.another(), await first.another()
+        said = [(await second.work()).message]
+        await first.resume(decision="refuse", name="Ada")
+        await first.work()
+        return [*said, (await third.work()).message]
+
+    asked, refused = with_run(estate, steps)
+    assert "another run asks this already; decide there: http" in asked
+    assert "Ada refused this very plan at" in refused
+    assert [title for title in inbox.titles if "approval needed" in title] == ["approval needed: deleting 3 rows"]
     assert APPLIED == []
 
 

@@ -13,8 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter
 from prefect.states import Failed
 
+from flows.record_heartbeat import RecordHeartbeat, record_heartbeat
 from tasks.errors import PermanentError
-from tasks.notifications import TELLS
+from tasks.notifications import TELLS, notify
 from tasks.record import tell
 from tasks.site import open_site
 from tests.inbox import TOKEN, Inbox, inbox
@@ -72,6 +73,23 @@ def test_a_run_that_told_its_end_is_not_told_again_by_the_hook_and_news_comes_af
 def test_a_dry_run_tells_nobody(estate: Sample, inbox: Inbox) -> None:
     ends(estate, error="nobody thought of this", dry_run=True)
     assert inbox.taken == []
+
+
+def test_a_target_that_is_out_of_order_makes_no_noise_at_the_others(
+    estate: Sample, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", f"{inbox.url}, json://127.0.0.1:9/nobody")
+    monkeypatch.setattr(notify, "retries", 0)
+    states = [ends(estate, verdict="failed") for _ in range(2)]
+    assert inbox.titles == ["watched: failed"]
+    assert ["did not take it" in state.message for state in states] == [True, False]
+
+
+def test_a_real_flow_that_cannot_even_begin_is_told(estate: Sample, inbox: Inbox) -> None:
+    request = RecordHeartbeat(estate=estate.estate_file)
+    assert run(record_heartbeat(request, return_state=True)).is_failed()
+    assert inbox.titles == ["record-heartbeat of pyplots: failed"]
+    assert "db-connection-string" in inbox.taken[0]["message"]
 
 
 def test_a_refused_notification_is_sent_again(estate: Sample, inbox: Inbox) -> None:
