@@ -42,7 +42,7 @@ def loss_question(estate: Estate, served: Mapping[str, tuple[str, str]], losses:
         "services": {name: list(pair) for name, pair in served.items()},
         "losses": [loss.model_dump(exclude={"why"}) for loss in losses],
     }
-    title = f"roll back {', '.join(served)} of {estate.name}, and lose data"
+    title = f"roll back {', '.join(served)} of {estate.name}, and the schema with it"
     return Question(kind="roll-back", title=title, plan=_plan(title, served, losses), digest=digest_of(bound))
 
 
