@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -74,7 +75,14 @@ def test_a_migration_blocked_by_an_idle_transaction_names_it_and_disturbs_nobody
 def test_a_migration_that_drops_a_column_needs_an_approval(new_sample: Any) -> None:
     sample = deployed(new_sample("drops"))
     sample.variant().with_version("drops").with_dropping_migration()
-    refused = deploy(sample)
+    planned, refused = deploy(sample, dry_run=True), deploy(sample)
     assert refused.verdict == "refused"
     assert "approve_data_loss=true" in refused.why
-    assert deploy(sample, approve_data_loss=True, approve_outage=True).verdict == "released"
+    (digest,) = set(re.findall("approve=([0-9a-f]{12})", planned.why + refused.why))
+    wrong = deploy(sample, approve="0" * 12)
+    assert (wrong.verdict, "is another plan's" in wrong.why) == ("refused", True)
+    released = deploy(sample, approve=digest)
+    assert released.verdict == "released", released.why
+    assert [finding.what for finding in released.findings if finding.subject == "approval"] == [
+        f"given by the parameter approve, for plan {digest}"
+    ]
