@@ -117,18 +117,19 @@ def _urls(site: Site) -> SecretStr:
     return site.secrets.access(SecretPin(secret=site.estate.notify.url_secret, version="latest"))
 
 
-async def tell_failure(flow: Any, run: FlowRun, state: State[Any]) -> None:
+async def tell_failure(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Tell that a run failed or crashed before it could tell it itself: a hook of every flow.
 
-    Prefect logs what a hook raises, and the run stays as it ended.
+    The names are those by which a worker calls it for a run that was killed. Prefect logs what a hook raises, and the
+    run stays as it ended.
     """
-    request = (run.parameters or {}).get("request") or {}
+    request, run = (flow_run.parameters or {}).get("request") or {}, str(flow_run.id)
     given = request if isinstance(request, dict) else request.model_dump()
-    if str(run.id) in _ended or given.get("dry_run"):
+    if run in _ended or given.get("dry_run"):
         return
     site = open_site(Path(given.get("estate") or "estate.toml"))
     title = f"{flow.name} of {site.estate.name}: {(state.name or 'failed').lower()}"
-    await notify_end(site, title, state.message or "it said nothing", flow.name, True, str(run.id))
+    await notify_end(site, title, state.message or "it said nothing", flow.name, True, run)
     get_logger("caretaker").info("told: %s", title)
 
 

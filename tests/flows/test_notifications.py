@@ -11,7 +11,8 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter
-from prefect.states import Failed
+from prefect.runner._hook_runner import HookRunner
+from prefect.states import Crashed, Failed
 
 from flows.record_heartbeat import RecordHeartbeat, record_heartbeat
 from tasks.errors import PermanentError
@@ -90,6 +91,21 @@ def test_a_real_flow_that_cannot_even_begin_is_told(estate: Sample, inbox: Inbox
     assert run(record_heartbeat(request, return_state=True)).is_failed()
     assert inbox.titles == ["record-heartbeat of pyplots: failed"]
     assert "db-connection-string" in inbox.taken[0]["message"]
+
+
+def test_a_run_that_was_killed_is_told_by_the_worker_that_found_it_dead(estate: Sample, inbox: Inbox) -> None:
+    async def found_dead() -> None:
+        async with get_client() as client:
+            parameters = {"request": {"estate": str(estate.estate_file), "verdict": "well"}}
+            dead = await client.create_flow_run(watched, parameters=parameters)
+        await HookRunner(resolve_flow=itself).run_crashed_hooks(dead, Crashed(message="status code: -9"))
+
+    run(found_dead())
+    assert inbox.titles == ["watched of pyplots: crashed"]
+
+
+async def itself(_: Any) -> Any:
+    return watched
 
 
 def test_a_refused_notification_is_sent_again(estate: Sample, inbox: Inbox) -> None:
