@@ -52,7 +52,7 @@ def worker_program(folder: Folder, ports: dict[str, int], drain_seconds: float) 
     return Program(
         name="worker",
         argv=(sys.executable, "-m", "deployments.stack.worker", "--drain", str(drain_seconds)),
-        env={**child_environment(folder.root), "PREFECT_WORKER_QUERY_SECONDS": "1"},
+        env=child_environment(folder.root),
         cwd=HOME,
         healthy=lambda: _worker_online(ports["prefect"]),
         grace_seconds=drain_seconds + AFTER_DRAIN_SECONDS,
