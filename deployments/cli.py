@@ -119,6 +119,21 @@ def run(
 
 
 @app.command()
+def watch(
+    state: State = None,
+    estate: EstateFile = None,
+    schedules: Annotated[Path | None, typer.Option(help="A prefect.yaml [default: the one of the checkout]")] = None,
+) -> None:
+    """Report verdicts that did not come, without asking Prefect: for cron. Exit status 1 when one is missing anew."""
+    folder = _folder(state)
+    from deployments.stack.programs import HOME
+    from deployments.stack.up import estate_of
+    from deployments.watch import watch as take_one_look
+
+    raise typer.Exit(take_one_look(schedules or HOME / "prefect.yaml", estate_of(estate), folder.root))
+
+
+@app.command()
 def doctor(state: State = None, estate: EstateFile = None, as_json: AsJson = False) -> None:
     """Check estate, credentials, APIs, permissions and reachability; exit status 1 when something is missing."""
     folder = _folder(state)

@@ -7,15 +7,16 @@ take the worker, and all that it runs, with it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.states import Cancelled
-from prefect.workers.process import ProcessWorker
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from deployments.stack.backlog import REASON, superseded
 
@@ -24,6 +25,9 @@ log = logging.getLogger("prefect.worker.caretaker")
 
 class PoolWorker(ProcessWorker):
     """The worker of a stack. The methods with an underscore are Prefect's: the lock file pins them, tests hold them."""
+
+    #: What is done when a run's process ended without having told its end.
+    died: Callable[[FlowRun], Awaitable[None]] | None = None
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -43,6 +47,17 @@ class PoolWorker(ProcessWorker):
         if skipped:
             log.warning("skipped %d runs that came due meanwhile; the newest of each schedule is run", len(skipped))
         return [one for one in found if one.flow_run.id not in skipped]
+
+    async def run(
+        self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any = None
+    ) -> ProcessWorkerResult:
+        """Run a flow run in a process of its own, to its end."""
+        result = await super().run(flow_run, configuration, task_status)
+        if result.status_code and self.died:
+            now = await self.client.read_flow_run(flow_run.id)
+            if now.state and now.state.is_crashed():
+                await self.died(now)
+        return result
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         try:

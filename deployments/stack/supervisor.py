@@ -23,6 +23,7 @@ from deployments.stack.database import LEDGER, Database, database_url
 from deployments.stack.folder import Folder, replace
 from deployments.stack.ports import choose_ports
 from deployments.stack.programs import DRAIN_SECONDS, HOME, cloud_program, server_program, worker_program
+from deployments.stack.watchman import Watchman
 from tasks.errors import OpsError
 
 START_SECONDS = 120.0
@@ -104,9 +105,13 @@ class Supervisor:
         return status
 
     def watch(self) -> None:
-        """Restart what dies, until a signal comes."""
+        """Restart what dies, and have verdicts that are missing told, until a signal comes."""
+        watchman = Watchman(self.folder, self.wishes.estate, self.say)
         while not self.stopping.wait(LOOK_SECONDS):
             self._look()
+            if self.wishes.worker:
+                watchman.tick()
+        watchman.stop()
 
     def stop(self) -> None:
         """Stop everything that this or an earlier supervisor of the folder started."""

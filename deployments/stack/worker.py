@@ -17,6 +17,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 gc.disable()  # while Prefect is imported: half a second
@@ -38,7 +39,9 @@ from deployments.stack.lost_runs import LostRuns, under_way  # noqa: E402
 from deployments.stack.pool import ensure_pool  # noqa: E402
 from deployments.stack.pool_worker import PoolWorker  # noqa: E402
 from deployments.stack.programs import HOME  # noqa: E402
+from tasks.errors import OpsError  # noqa: E402
 from tasks.settings import settings  # noqa: E402
+from tasks.verdicts import tell_death  # noqa: E402
 
 gc.freeze()
 gc.enable()
@@ -78,9 +81,10 @@ async def work(drain_seconds: float, forks: Forks) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await forks.open()
-    worker = PoolWorker(POOL, name=NAME, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=HEARTBEAT_SECONDS)
     async with get_client() as client:
-        lost = LostRuns(client, Folder(settings().state), lambda: worker.executing, _died)
+        worker = PoolWorker(POOL, name=NAME, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=HEARTBEAT_SECONDS)
+        worker.died = partial(_died, client)
+        lost = LostRuns(client, Folder(settings().state), lambda: worker.executing, partial(_died, client))
         await _api_answers(client, stop)
         await ensure_pool(client)
         await lost.at_start()
@@ -96,8 +100,12 @@ async def work(drain_seconds: float, forks: Forks) -> None:
                 await _drain(worker, drain_seconds)
 
 
-async def _died(run: FlowRun) -> None:
-    return None
+async def _died(client: PrefectClient, run: FlowRun) -> None:
+    """Leave word of a run's death, for the dead-man check, which tells people."""
+    try:
+        await tell_death((await client.read_flow(run.flow_id)).name, run)
+    except (OpsError, httpx.HTTPError) as error:
+        log.warning("writing down that the run %s died failed: %s", run.id, error)
 
 
 async def _take_runs(worker: PoolWorker, heard: asyncio.Event) -> None:
