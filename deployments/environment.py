@@ -16,6 +16,8 @@ from deployments.stack.folder import Folder, fernet_key
 POOL = "caretaker"
 RUNS_KEPT = timedelta(days=90)
 EVENTS_KEPT = timedelta(days=7)
+#: What Prefect's server looks for every five seconds by default, and nobody here waits for.
+LOOPS_SECONDS = {"LATE_RUNS": "20", "PAUSE_EXPIRATIONS": "20", "CLEANUP_RECONCILER": "30", "FOREMAN": "30"}
 
 
 def prefect_environment(state: Path) -> dict[str, str]:
@@ -58,5 +60,6 @@ def server_environment(state: Path, database_url: str) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+        **{f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": seconds for name, seconds in LOOPS_SECONDS.items()},
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }

@@ -180,7 +180,7 @@ def become(env: dict[str, str], cwd: str) -> None:
     random.seed()
     sys.argv = ["prefect.engine"]
     refresh_global_settings_context()
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # it is imported already
+    warnings.filterwarnings("ignore", "'prefect.engine' found in sys.modules", RuntimeWarning)  # as it should be
     runpy.run_module("prefect.engine", run_name="__main__")
     raise SystemExit(0)
 
