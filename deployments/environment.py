@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from deployments.stack.folder import Folder, fernet_key
 
 POOL = "caretaker"
+LOOPBACK = "127.0.0.1"
+AUTH_FILE = "prefect-auth"
 RUNS_KEPT = timedelta(days=90)
 EVENTS_KEPT = timedelta(days=7)
 #: What Prefect's server looks for every five seconds by default, and nobody here waits for.
@@ -23,18 +26,33 @@ LOOPS_SECONDS = {"LATE_RUNS": "20", "PAUSE_EXPIRATIONS": "20", "CLEANUP_RECONCIL
 def prefect_environment(state: Path) -> dict[str, str]:
     """What a Prefect client needs to reach this stack: for flows run by hand and for Prefect's own command."""
     folder = Folder(state)
-    port = folder.read().get("ports", {}).get("prefect", 4200)
+    auth = auth_of(folder)
     return {
         "CARETAKER_STATE": str(folder.root),
         "PREFECT_HOME": str(folder.prefect),
         "PREFECT_PROFILES_PATH": str(folder.prefect / "profiles.toml"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": prefect_url(folder),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
+        **({"PREFECT_API_AUTH_STRING": auth, "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true"} if auth else {}),
     }
+
+
+def prefect_url(folder: Folder) -> str:
+    """The address of a stack's Prefect API, from this machine."""
+    remembered = folder.read()
+    listen = str(remembered.get("listen", LOOPBACK))
+    host = LOOPBACK if ip_address(listen).is_unspecified else listen
+    return f"http://{host}:{remembered.get('ports', {}).get('prefect', 4200)}/api"
+
+
+def auth_of(folder: Folder) -> str:
+    """``user:password`` of Prefect's server; empty where it has none, which is allowed on loopback alone."""
+    path = folder.root / "secrets" / AUTH_FILE
+    return path.read_text().strip() if path.exists() else ""
 
 
 def child_environment(state: Path) -> dict[str, str]:
@@ -46,7 +64,7 @@ def child_environment(state: Path) -> dict[str, str]:
 
 def server_environment(state: Path, database_url: str) -> dict[str, str]:
     """The settings of Prefect's server; docs/decisions/0006-prefect-server.md gives the reason of each."""
-    leases = "prefect.server.concurrency.lease_storage.filesystem"
+    leases, auth = "prefect.server.concurrency.lease_storage.filesystem", auth_of(Folder(state))
     return {
         **child_environment(state),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url,
@@ -62,4 +80,6 @@ def server_environment(state: Path, database_url: str) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
         **{f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": seconds for name, seconds in LOOPS_SECONDS.items()},
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_UI_API_URL": "/api",  # whatever address the browser came by
+        **({"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"} if auth else {}),
     }

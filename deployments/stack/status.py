@@ -15,8 +15,10 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from deployments.environment import prefect_url
 from deployments.stack.children import Identity, memory_mb
 from deployments.stack.folder import Folder
+from deployments.stack.prefect_api import PrefectApi
 from deployments.stack.programs import answers, ask, cloud_endpoints
 from deployments.stack.supervisor import Supervisor
 from tasks.errors import OpsError
@@ -83,10 +85,10 @@ class Status:
         return found
 
     def _deployments(self) -> list[dict[str, Any]]:
-        api = f"http://127.0.0.1:{self._supervisor.ports['prefect']}/api"
         with suppress(OSError, ValueError):
-            flows = {flow["id"]: flow["name"] for flow in ask(f"{api}/flows/filter", {})}
-            found = ask(f"{api}/deployments/filter", {"sort": "NAME_ASC"})
+            api = PrefectApi(self._supervisor.folder)
+            flows = {flow["id"]: flow["name"] for flow in api.post("flows/filter", {})}
+            found = api.post("deployments/filter", {"sort": "NAME_ASC"})
             return [_deployment(api, flows, deployment) for deployment in found]
         return []
 
@@ -124,7 +126,7 @@ class _Services:
 
 def urls(folder: Folder, ports: dict[str, int]) -> dict[str, str]:
     """Where a person looks."""
-    ui = f"http://127.0.0.1:{ports['prefect']}"
+    ui = prefect_url(folder).removesuffix("/api")
     endpoints = cloud_endpoints(folder)
     names = {"local_cloud": "control", "storage": "storage", "bigquery": "bigquery"}
     cloud = {name: endpoints[key] for name, key in names.items()} if endpoints else {}
@@ -143,7 +145,7 @@ def _service(service: Any, state: Any) -> dict[str, Any]:
     return {"url": state.uri, "revision": serving.revision if serving else "", "health": health}
 
 
-def _deployment(api: str, flows: dict[str, str], deployment: dict[str, Any]) -> dict[str, Any]:
+def _deployment(api: PrefectApi, flows: dict[str, str], deployment: dict[str, Any]) -> dict[str, Any]:
     """A deployment's next run, and how its flow ended last: by hand counts too."""
     name = f"{flows.get(deployment['flow_id'], '?')}/{deployment['name']}"
     of = {"deployments": {"id": {"any_": [deployment["id"]]}}, "limit": 1}
@@ -151,8 +153,8 @@ def _deployment(api: str, flows: dict[str, str], deployment: dict[str, Any]) -> 
     scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "sort": "EXPECTED_START_TIME_ASC"}
     final = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
     ended = {"flow_runs": {"state": {"type": {"any_": final}}}, "sort": "END_TIME_DESC"}
-    following = ask(f"{api}/flow_runs/filter", {**of, **scheduled})
-    last = ask(f"{api}/flow_runs/filter", {**of_flow, **ended})
+    following = api.post("flow_runs/filter", {**of, **scheduled})
+    last = api.post("flow_runs/filter", {**of_flow, **ended})
     return {
         "name": name,
         "paused": deployment["paused"],

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.context import refresh_global_settings_context
 
-from deployments.environment import POOL
+from deployments.environment import POOL, prefect_environment
 from deployments.run import FLOWS
 from deployments.stack.backlog import REASON
 from tasks.analysis.dead_man import VERDICT
@@ -40,6 +42,7 @@ ONE_AT_A_TIME = {
     "name": "one at a time", "concurrency_limit": 1,
     "concurrency_options": ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
 }  # fmt: skip
+AUTH, ELSEWHERE = "operator:a-password-of-the-test", "127.0.0.2"
 PROCESSES = {"postgresql", "local-cloud", "prefect", "worker"}
 
 
@@ -67,6 +70,12 @@ def processes_of(state: Path) -> list[psutil.Process]:
             if process.pid != os.getpid() and (theirs or any(str(state) in part for part in process.cmdline())):
                 found.append(process)
     return found
+
+
+def meet(stack: Stack) -> None:
+    """Point this process's Prefect at the stack as it is now: its address and its password."""
+    os.environ.update(prefect_environment(stack.state))
+    refresh_global_settings_context()
 
 
 def pids(stack: Stack) -> dict[str, int]:
@@ -227,15 +236,42 @@ def test_secrets_are_readable_by_their_owner_alone(running: Stack) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_down_lets_a_short_run_end_cancels_a_long_one_and_leaves_no_process(running: Stack, tmp_path: Path) -> None:
+def test_down_lets_a_short_run_end_cancels_a_long_one_and_leaves_no_process(
+    running: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = start_sleeper(3, tmp_path / "short")
     long = start_sleeper(600, tmp_path / "long")
     assert caretaker(running.state, "down").returncode == 0
     assert processes_of(running.state) == []
-    again = caretaker(running.state, "up", "--detach", *WITH_WORKER)
+    monkeypatch.setenv("CARETAKER_PREFECT_AUTH", AUTH)
+    again = caretaker(running.state, "up", "--detach", f"--listen={ELSEWHERE}", *WITH_WORKER)
     assert again.returncode == 0, again.stdout + again.stderr
+    meet(running)
     assert state_of(short).is_completed(), state_of(short)
     assert state_of(long).is_cancelled(), state_of(long)
+
+
+def test_a_server_that_others_reach_asks_for_a_password_and_a_token(running: Stack, tmp_path: Path) -> None:
+    """It stands on the start of the test before: on another address, with a password."""
+    api = running.status()["urls"]["prefect_api"]
+    assert api.startswith(f"http://{ELSEWHERE}:")
+    user, _, password = AUTH.partition(":")
+    assert httpx.post(f"{api}/flows/filter", json={}).status_code == 401
+    assert httpx.post(f"{api}/flows/filter", json={}, auth=(user, "wrong")).status_code == 401
+    assert httpx.post(f"{api}/flows/filter", json={}, auth=(user, password)).status_code == 403, "without a CSRF token"
+    assert running.status()["ready"], "the stack itself has both"
+    run = start_sleeper(0, tmp_path / "started")
+    wait_until(lambda: state_of(run).is_completed(), "a run of the worker")
+
+
+def test_no_secret_is_in_the_list_of_processes_nor_in_what_is_registered(running: Stack) -> None:
+    secrets = [AUTH.partition(":")[2], *(file.read_text() for file in (running.state / "secrets").iterdir())]
+    lines = [" ".join(process.cmdline()) for process in processes_of(running.state)]
+    assert len(lines) > len(PROCESSES)
+    registered = json.dumps(ask(the_deployments)) + (ROOT / "prefect.yaml").read_text()
+    for secret in secrets:
+        assert not [line for line in lines if secret in line]
+        assert secret not in registered
 
 
 def test_down_after_a_kill_9_of_the_supervisor_ends_what_it_left(running: Stack) -> None:
@@ -253,6 +289,19 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> Non
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [line for line in refused.stderr.splitlines() if f"port {port}" in line]
     assert "--ui-port" in refused.stderr
+    assert not (tmp_path / "s" / "database").exists()
+
+
+@pytest.mark.parametrize("auth", ["", "admin:short", "nocolon-but-long-enough"])
+def test_an_address_that_others_reach_is_refused_without_a_good_password(
+    tmp_path: Path, auth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_PREFECT_AUTH", auth)
+    refused = caretaker(tmp_path / "s", "up", "--listen=0.0.0.0", *WITH_WORKER)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "CARETAKER_PREFECT_AUTH" in refused.stderr
+    assert not auth or auth not in refused.stdout + refused.stderr
     assert not (tmp_path / "s" / "database").exists()
 
 
