@@ -53,6 +53,7 @@ POLL_SECONDS = 5.0
 HEARD_PAUSES_SECONDS = (0.0, 0.2, 0.5)
 HEARTBEAT_SECONDS = 10
 LOST_RUNS_SECONDS = 30.0
+STALE_SECONDS = 30.0
 API_PATIENCE_SECONDS = 120.0
 KILL_AFTER_SECONDS = 5.0
 NEW_RUN = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Scheduled"]))
@@ -94,6 +95,7 @@ async def work(drain_seconds: float, forks: Forks) -> None:
             loops.start_soon(_take_runs, worker, heard)
             loops.start_soon(_forever, worker.sync_with_backend, HEARTBEAT_SECONDS)
             loops.start_soon(_forever, lost.look, LOST_RUNS_SECONDS)
+            loops.start_soon(_end_when_stale, worker, forks, stop)
             await stop.wait()
             loops.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
@@ -119,6 +121,14 @@ async def _take_runs(worker: PoolWorker, heard: asyncio.Event) -> None:
                 break
         with anyio.move_on_after(POLL_SECONDS):
             await heard.wait()
+
+
+async def _end_when_stale(worker: PoolWorker, forks: Forks, stop: asyncio.Event) -> None:
+    """End when the code on disk has changed and nothing runs: the supervisor then starts a worker that knows it."""
+    while not (forks.stale and not worker.executing):
+        await anyio.sleep(STALE_SECONDS)
+    log.warning("the code has changed: ending, to be started anew with it; runs would start without the warm process")
+    stop.set()
 
 
 async def _hear_of_runs(heard: asyncio.Event) -> None:
