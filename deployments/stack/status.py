@@ -23,6 +23,8 @@ from deployments.stack.programs import answers, ask, cloud_endpoints
 from deployments.stack.supervisor import Supervisor
 from tasks.errors import OpsError
 
+#: A busy machine's Prefect takes a while to tell of every deployment.
+ANSWER_SECONDS = 30.0
 NOTHING: dict[str, Any] = {"ready": False, "services": {}, "urls": {}, "processes": {}, "deployments": []}
 
 
@@ -32,8 +34,9 @@ def read_status(folder: Folder) -> dict[str, Any]:
     supervisor = Identity.recorded(remembered.get("supervisor"))
     if supervisor and supervisor.alive:
         with suppress(OSError, ValueError):
-            return dict(ask(f"http://127.0.0.1:{remembered['ports']['status']}/", timeout=10))
-    return {**NOTHING, "phase": "stopped" if not (supervisor and supervisor.alive) else remembered["phase"]}
+            return dict(ask(f"http://127.0.0.1:{remembered['ports']['status']}/", timeout=ANSWER_SECONDS))
+    phase = remembered["phase"] if supervisor and supervisor.alive else "stopped"
+    return {**NOTHING, "phase": phase, "ready_after": remembered.get("ready_after")}
 
 
 class StatusServer:
