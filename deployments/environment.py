@@ -81,5 +81,7 @@ def server_environment(state: Path, database_url: str) -> dict[str, str]:
         **{f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": seconds for name, seconds in LOOPS_SECONDS.items()},
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_API_URL": "/api",  # whatever address the browser came by
+        # By default every page that a browser of this machine shows could start flows.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": prefect_url(Folder(state)).removesuffix("/api"),
         **({"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"} if auth else {}),
     }

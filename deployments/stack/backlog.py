@@ -25,7 +25,7 @@ class By(Protocol):
 
 
 class Due(Protocol):
-    """A run that has not started."""
+    """A run that waits to be started, or to go on after a retry's pause or a person's approval."""
 
     @property
     def id(self) -> UUID: ...
@@ -33,13 +33,15 @@ class Due(Protocol):
     def created_by(self) -> By | None: ...
     @property
     def expected_start_time(self) -> datetime | None: ...
+    @property
+    def start_time(self) -> datetime | None: ...
 
 
 def superseded(runs: Iterable[Due], now: datetime) -> set[UUID]:
     """The runs that came due, and of whose schedule a later one has come due too."""
     newest: dict[UUID, Due] = {}
     skipped: set[UUID] = set()
-    due = [run for run in runs if _schedule(run) and run.expected_start_time and run.expected_start_time <= now]
+    due = [run for run in runs if _schedule(run) and _is_due(run, now)]
     for run in sorted(due, key=lambda run: (run.expected_start_time, run.id)):
         schedule = _schedule(run)
         assert schedule is not None
@@ -47,6 +49,11 @@ def superseded(runs: Iterable[Due], now: datetime) -> set[UUID]:
             skipped.add(newest[schedule].id)
         newest[schedule] = run
     return skipped
+
+
+def _is_due(run: Due, now: datetime) -> bool:
+    """Whether a run came due, and never began: one that goes on is nobody's backlog."""
+    return run.start_time is None and run.expected_start_time is not None and run.expected_start_time <= now
 
 
 def _schedule(run: Due) -> UUID | None:

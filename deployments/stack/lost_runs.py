@@ -63,8 +63,8 @@ class LostRuns:
     async def _close(self, runs: Iterable[FlowRun], message: str) -> None:
         for run in runs:
             now = await self._client.read_flow_run(run.id)
-            if now.state is None or now.state.is_final():
-                continue
+            if now.state is None or now.state.is_final() or now.state.state_details.pause_reschedule:
+                continue  # a suspended run has no process, and waits without
             end: State[Any] = Cancelled(message=message) if now.state.is_cancelling() else Crashed(message=message)
             log.warning("closing the run %s (%s): %s", now.name, now.id, message)
             await self._client.set_flow_run_state(now.id, end, force=True)

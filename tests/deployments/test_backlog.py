@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ class Run:
     created_by: Maker | None
     expected_start_time: datetime | None
     id: UUID
+    start_time: datetime | None = None
 
 
 def due(maker: Maker | None, hours_ago: float) -> Run:
@@ -45,6 +46,12 @@ def test_a_run_that_is_not_due_yet_does_not_take_the_place_of_one_that_is() -> N
     schedule = Maker(uuid4())
     late, coming = due(schedule, 1), due(schedule, -0.002)
     assert superseded([late, coming], NOW) == set()
+
+
+def test_a_run_that_goes_on_after_an_approval_is_not_skipped_for_a_newer_one() -> None:
+    schedule = Maker(uuid4())
+    approved = replace(due(schedule, 30), start_time=NOW - timedelta(hours=30))
+    assert superseded([approved, due(schedule, 6)], NOW) == set()
 
 
 def test_of_two_at_the_same_moment_one_is_run() -> None:

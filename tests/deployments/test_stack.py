@@ -133,6 +133,15 @@ async def paused_schedules(client: PrefectClient) -> list[str]:
     return [str(schedule.slug) for schedule in deployment.schedules if not schedule.active]
 
 
+def test_a_page_of_another_site_may_not_ask_the_api(running: Stack) -> None:
+    api = running.status()["urls"]["prefect_api"]
+    asked = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    answer = httpx.options(f"{api}/flow_runs/", headers=asked)
+    assert "access-control-allow-origin" not in answer.headers, answer.headers
+    own = httpx.options(f"{api}/flow_runs/", headers={**asked, "origin": api.removesuffix("/api")})
+    assert own.headers["access-control-allow-origin"] == api.removesuffix("/api")
+
+
 def test_prefects_own_command_registers_the_same_deployments_and_keeps_a_paused_schedule(running: Stack) -> None:
     ask(pause_the_nightly_drill)
     before = ask(the_deployments)
