@@ -165,7 +165,7 @@ def test_a_killed_prefect_server_is_started_again_and_its_runs_go_on(running: St
     before = pids(running)["prefect"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: running.status()["ready"] and pids(running)["prefect"] != before, "the server to come back")
-    wait_until(lambda: state_of(run).is_final(), "the run to end")
+    wait_until(lambda: state_of(run).is_final(), "the run to end", 120)
     assert state_of(run).is_completed(), state_of(run)
 
 
