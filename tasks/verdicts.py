@@ -41,14 +41,16 @@ async def tell_verdict(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) ->
         await asyncio.to_thread(_measure, VERDICT, flow.name, run, float(state.is_completed()), labels)
 
 
-async def tell_death(flow_name: str, run: FlowRun) -> None:
-    """Say, for a run that can no longer, that it died: to be called by whoever found it dead."""
-    await asyncio.to_thread(_measure, VERDICT, flow_name, run, 0.0, {"state": "Crashed"})
+async def tell_death(flow_name: str, run: FlowRun, told: bool = False) -> None:
+    """Say, for a run that can no longer, that it died; ``told``: its flow's own hook has told people."""
+    labels = {"state": "Crashed"} | ({"told": "by the flow's hook"} if told else {})
+    await asyncio.to_thread(_measure, VERDICT, flow_name, run, 0.0, labels)
 
 
 #: What a flow with a schedule is given: to tell of its failures, and to leave its verdict.
 SCHEDULED: dict[str, Any] = {
-    **TELLS, "on_running": [tell_begun], "on_completion": [tell_verdict], "on_failure": [*TELLS["on_failure"], tell_verdict],
+    **TELLS, "on_running": [tell_begun], "on_completion": [tell_verdict],
+    "on_failure": [tell_verdict, *TELLS["on_failure"]],
 }  # fmt: skip
 
 

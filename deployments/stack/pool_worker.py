@@ -26,7 +26,7 @@ log = logging.getLogger("prefect.worker.caretaker")
 class PoolWorker(ProcessWorker):
     """The worker of a stack. The methods with an underscore are Prefect's: the lock file pins them, tests hold them."""
 
-    #: What is done when a run's process ended without having told its end.
+    #: What is done when a run's process ended without having told its end. Its flow's hooks have told people by then.
     died: Callable[[FlowRun], Awaitable[None]] | None = None
 
     @classmethod

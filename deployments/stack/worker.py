@@ -84,7 +84,7 @@ async def work(drain_seconds: float, forks: Forks) -> None:
     await forks.open()
     async with get_client() as client:
         worker = PoolWorker(POOL, name=NAME, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=HEARTBEAT_SECONDS)
-        worker.died = partial(_died, client)
+        worker.died = partial(_died, client, told=True)
         lost = LostRuns(client, Folder(settings().state), lambda: worker.executing, partial(_died, client))
         await _api_answers(client, stop)
         await ensure_pool(client)
@@ -102,10 +102,10 @@ async def work(drain_seconds: float, forks: Forks) -> None:
                 await _drain(worker, drain_seconds)
 
 
-async def _died(client: PrefectClient, run: FlowRun) -> None:
+async def _died(client: PrefectClient, run: FlowRun, told: bool = False) -> None:
     """Leave word of a run's death, for the dead-man check, which tells people."""
     try:
-        await tell_death((await client.read_flow(run.flow_id)).name, run)
+        await tell_death((await client.read_flow(run.flow_id)).name, run, told)
     except (OpsError, httpx.HTTPError) as error:
         log.warning("writing down that the run %s died failed: %s", run.id, error)
 

@@ -96,8 +96,9 @@ def missing(watched: Watched, now: datetime) -> Missing | None:
 
 
 def deaths(left: Iterable[Measurement], known: Collection[str]) -> list[Death]:
-    """The runs that died and were not told of."""
-    dead = {mark.labels["run"]: mark for mark in left if mark.labels.get("state") == "Crashed"}
+    """The runs that died and were not told of, here or by their flow's hook."""
+    crashed = (mark for mark in left if mark.labels.get("state") == "Crashed" and not mark.labels.get("told"))
+    dead = {mark.labels["run"]: mark for mark in crashed}
     return [_death(run, mark) for run, mark in dead.items() if run not in known]
 
 

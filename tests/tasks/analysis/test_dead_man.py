@@ -123,6 +123,7 @@ def test_a_run_that_died_is_told_once() -> None:
     found = deaths([died, verdict(DUE - MINUTE)], known=())
     assert [death.line for death in found] == [f"flow: run 'a run' died without a word (run {DUE})"]
     assert deaths([died], known={found[0].run}) == []
+    assert deaths([mark(VERDICT, DUE, state="Crashed", told="by the flow's hook")], known=()) == []
 
 
 NOT_UNDERSTOOD = [{"cron": "61 3 * * *"}, {"interval": 3600}, {"cron": "0 3 * * *", "timezone": "CEST"}, {"rrule": "X"}]
