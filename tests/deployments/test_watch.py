@@ -21,7 +21,7 @@ from tasks.estate import Estate
 from tasks.models import SecretPin
 from tasks.settings import Settings
 from tasks.verdicts import tell_begun, tell_death, tell_verdict
-from tests.tasks.clients.test_notify import Inbox, inbox, url
+from tests.inbox import Inbox, inbox
 
 __all__ = ["inbox"]
 DUE = datetime(2026, 11, 25, 2, 30, tzinfo=UTC)
@@ -65,7 +65,7 @@ def site(tmp_path: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Any:
     text = (HOME / "estate.toml").read_text().replace('url_secret = ""', 'url_secret = "sync-token"')
     (tmp_path / "estate.toml").write_text(text)
     (tmp_path / "prefect.yaml").write_text(FILE)
-    return Place(ledger, Estate.load(tmp_path / "estate.toml"), Secrets(url(inbox)), Settings())
+    return Place(ledger, Estate.load(tmp_path / "estate.toml"), Secrets(SecretStr(inbox.url)), Settings())
 
 
 def one_look(site: Any, folder: Path, now: datetime) -> int:
@@ -119,7 +119,7 @@ def test_a_notification_that_was_not_taken_is_sent_at_the_next_look(site: Any, t
     inbox.status = 200
     assert one_look(site, tmp_path, DUE + 30 * MINUTE) == 1
     assert one_look(site, tmp_path, DUE + 35 * MINUTE) == 0
-    assert len(inbox.taken) == 2
+    assert (len(inbox.taken), len(inbox.paths)) == (1, 2)
 
 
 def test_a_run_that_died_is_told_once(site: Any, tmp_path: Path, inbox: Inbox) -> None:
