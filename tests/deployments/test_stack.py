@@ -221,7 +221,7 @@ def test_a_killed_caretaker_run_does_not_stay_running(running: Stack, tmp_path: 
 
 def test_of_a_backlog_each_schedule_runs_once(running: Stack, tmp_path: Path) -> None:
     ask(lambda client: client.update_work_pool(POOL, WorkPoolUpdate(is_paused=True)))
-    deployment = schedule_sleeper(timedelta(seconds=3), tmp_path / "started", "often")
+    deployment = schedule_sleeper(timedelta(seconds=2), tmp_path / "started", "often")
     wait_until(lambda: len(due(deployment)) >= 4, "a backlog")
     backlog = {run.id for run in due(deployment)}
     ask(lambda client: client.update_work_pool(POOL, WorkPoolUpdate(is_paused=False)))
@@ -265,8 +265,9 @@ def test_a_server_that_others_reach_asks_for_a_password_and_a_token(running: Sta
     api = running.status()["urls"]["prefect_api"]
     assert api.startswith(f"http://{ELSEWHERE}:")
     user, _, password = AUTH.partition(":")
-    assert httpx.post(f"{api}/flows/filter", json={}).status_code == 401
-    assert httpx.post(f"{api}/flows/filter", json={}, auth=(user, "wrong")).status_code == 401
+    assert httpx.get(f"{api}/admin/version").status_code == 401
+    assert httpx.get(f"{api}/admin/version", auth=(user, "wrong")).status_code == 401
+    assert httpx.get(f"{api}/admin/version", auth=(user, password)).status_code == 200
     assert httpx.post(f"{api}/flows/filter", json={}, auth=(user, password)).status_code == 403, "without a CSRF token"
     assert running.status()["ready"], "the stack itself has both"
     run = start_sleeper(0, tmp_path / "started")
