@@ -12,11 +12,14 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-from deployments.stack.folder import Folder, fernet_key
+import certifi
+
+from deployments.stack.folder import Folder, fernet_key, replace
 
 POOL = "caretaker"
 LOOPBACK = "127.0.0.1"
 AUTH_FILE = "prefect-auth"
+END = "-----END CERTIFICATE-----"
 RUNS_KEPT = timedelta(days=90)
 EVENTS_KEPT = timedelta(days=7)
 #: What Prefect's server looks for every five seconds by default, and nobody here waits for.
@@ -41,6 +44,20 @@ def prefect_environment(state: Path) -> dict[str, str]:
     }
 
 
+def one_authority(folder: Folder) -> Path:
+    """A file with one certificate authority.
+
+    Prefect's client loads those that it is given, or else all 140 (60 ms, four times a run), also for an address
+    without TLS, as a stack's is to its own processes.
+    """
+    path = folder.prefect / "authority.pem"
+    if not path.exists():
+        first = Path(certifi.where()).read_text().partition(END)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, first[0] + first[1] + "\n")
+    return path
+
+
 def prefect_url(folder: Folder) -> str:
     """The address of a stack's Prefect API, from this machine."""
     remembered = folder.read()
@@ -59,7 +76,8 @@ def child_environment(state: Path) -> dict[str, str]:
     """The environment of every child: this process's, without settings of another Prefect, and with ours."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**inherited, **prefect_environment(state), "PATH": path, "PYTHONUNBUFFERED": "1"}
+    authority = {"PREFECT_API_SSL_CERT_FILE": str(one_authority(Folder(state)))}
+    return {**inherited, **prefect_environment(state), **authority, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def server_environment(state: Path, database_url: str) -> dict[str, str]:
