@@ -24,6 +24,7 @@ State = Annotated[
 EstateFile = Annotated[Path | None, typer.Option("--estate", envvar="CARETAKER_ESTATE", help="The estate file")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 DEFAULT_STATE = Path(".caretaker")
+LOOPBACK = "127.0.0.1"
 
 
 @app.callback()
@@ -42,6 +43,7 @@ def up(
     sample: Annotated[bool, typer.Option(help="Make the sample's database and secrets in the local cloud")] = True,
     ui_port: Annotated[int | None, typer.Option(help="Port of Prefect's UI [default: 4200, or a free one]")] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that a stop waits for running flows")] = 30.0,
+    listen: Annotated[str, typer.Option(help="Address of the UI; beyond loopback it needs a password")] = LOOPBACK,
 ) -> None:
     """Start everything: local cloud, Prefect with its UI, worker, and the first release of the sample."""
     from deployments.stack import up as stack
@@ -51,13 +53,13 @@ def up(
     folder, file = _folder(state), stack.estate_of(estate)
     local = Estate.load(file).google.local_cloud
     if detach:
-        arguments = [f"--state={folder.root}", f"--estate={file}", f"--drain={drain}"]
+        arguments = [f"--state={folder.root}", f"--estate={file}", f"--drain={drain}", f"--listen={listen}"]
         arguments += [f"--ui-port={ui_port}"] if ui_port else []
         flags = (("deploy", deploy), ("worker", worker), ("sample", sample))
         raise typer.Exit(stack.detach(folder, [*arguments, *(f"--no-{name}" for name, on in flags if not on)]))
     wishes = Wishes(
         file, deploy=deploy and sample and local, worker=worker, sample=sample and local, ui_port=ui_port,
-        drain_seconds=drain,
+        drain_seconds=drain, listen=listen,
     )
     raise typer.Exit(stack.up(folder, wishes))
 
@@ -116,6 +118,21 @@ def run(
     from deployments.run import print_ended, run_flow
 
     raise typer.Exit(print_ended(run_flow(flow, param or [], dry_run=dry_run, as_json=as_json), as_json=as_json))
+
+
+@app.command()
+def watch(
+    state: State = None,
+    estate: EstateFile = None,
+    schedules: Annotated[Path | None, typer.Option(help="A prefect.yaml [default: the one of the checkout]")] = None,
+) -> None:
+    """Report verdicts that did not come, without asking Prefect: for cron. Exit status 1 when one is missing anew."""
+    folder = _folder(state)
+    from deployments.stack.programs import HOME
+    from deployments.stack.up import estate_of
+    from deployments.watch import watch as take_one_look
+
+    raise typer.Exit(take_one_look(schedules or HOME / "prefect.yaml", estate_of(estate), folder.root))
 
 
 @app.command()

@@ -15,10 +15,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
+from deployments.stack import foreground
+from deployments.stack.folder import Folder
 from tasks.errors import BadInput, Missing, OpsError, Refused
+from tasks.settings import settings
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -103,8 +107,19 @@ def run_flow(name: str, pairs: Sequence[str], *, dry_run: bool, as_json: bool) -
 
 
 async def _run(flow: Flow[Any, Any], request: BaseModel) -> Any:
-    run: Any = flow
-    return await run(request, return_state=True)
+    """Run it; while it runs, the stack's worker knows by which process, and closes the run when that is killed."""
+    begun: list[UUID] = []
+
+    def remember(flow: Any, flow_run: Any, state: Any) -> None:
+        foreground.remember(folder, flow_run.id)
+        begun.append(flow_run.id)
+
+    folder = Folder(settings().state)
+    run: Any = flow.with_options(on_running=[remember, *flow.on_running_hooks])
+    state = await run(request, return_state=True)
+    for one in begun:
+        foreground.forget(folder, one)
+    return state
 
 
 def _send_events() -> None:

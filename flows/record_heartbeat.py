@@ -15,8 +15,8 @@ from pydantic import Field
 from tasks.drills import chosen_database
 from tasks.forms import DatabaseName, Form
 from tasks.heartbeats import read_heartbeat, write_heartbeat
-from tasks.notifications import TELLS
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class RecordHeartbeat(Form):
@@ -27,7 +27,7 @@ class RecordHeartbeat(Form):
     dry_run: bool = Field(False, description="Tell when the newest heartbeat was, and write none")
 
 
-@flow(name="record-heartbeat", flow_run_name="record heartbeat", timeout_seconds=300, **TELLS)
+@flow(name="record-heartbeat", flow_run_name="record heartbeat", timeout_seconds=300, **SCHEDULED)
 async def record_heartbeat(request: RecordHeartbeat) -> Any:
     """Write a heartbeat."""
     site = open_site(request.estate)

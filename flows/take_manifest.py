@@ -15,8 +15,8 @@ from pydantic import Field
 from tasks.drills import chosen_database
 from tasks.forms import DatabaseName, Form
 from tasks.manifests import list_manifests, told, write_manifest
-from tasks.notifications import TELLS
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class TakeManifest(Form):
@@ -27,7 +27,7 @@ class TakeManifest(Form):
     dry_run: bool = Field(False, description="Name the newest manifest that there is, and take none")
 
 
-@flow(name="take-manifest", flow_run_name="take manifest", timeout_seconds=2 * 3600, **TELLS)
+@flow(name="take-manifest", flow_run_name="take manifest", timeout_seconds=2 * 3600, **SCHEDULED)
 async def take_manifest(request: TakeManifest) -> Any:
     """Read what production holds and keep it."""
     site = open_site(request.estate)

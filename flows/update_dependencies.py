@@ -26,9 +26,9 @@ from tasks.dependencies import (
 )
 from tasks.forms import Form
 from tasks.locks import services_locked
-from tasks.notifications import TELLS
 from tasks.record import publish_report, tell
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class UpdateDependencies(Form):
@@ -43,7 +43,8 @@ class UpdateDependencies(Form):
 
 
 @flow(
-    name="update-dependencies", flow_run_name="update dependencies: {request.reason}", timeout_seconds=8 * 3600, **TELLS
+    name="update-dependencies", flow_run_name="update dependencies: {request.reason}", timeout_seconds=8 * 3600,
+    **SCHEDULED,
 )
 async def update_dependencies(request: UpdateDependencies) -> Any:
     """Clone, resolve under the cooldown, test, hold back what breaks, push, open the pull request, record."""

@@ -19,9 +19,9 @@ from tasks.drill_reports import drill_report
 from tasks.drills import chosen_database, climb, conclude_drill, measure, plan_drill, planned_drill, tell
 from tasks.forms import DatabaseName, Form
 from tasks.locks import drill_locked
-from tasks.notifications import TELLS
 from tasks.scratch import sweep
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class VerifyBackups(Form):
@@ -36,7 +36,7 @@ class VerifyBackups(Form):
     dry_run: bool = Field(False, description="Judge what can be judged without restoring, and make nothing")
 
 
-@flow(name="verify-backups", flow_run_name="verify backups: {request.pick}", timeout_seconds=6 * 3600, **TELLS)
+@flow(name="verify-backups", flow_run_name="verify backups: {request.pick}", timeout_seconds=6 * 3600, **SCHEDULED)
 async def verify_backups(request: VerifyBackups) -> Any:
     """Judge the backups, restore one, climb the ladder on the copy, delete it, measure, report."""
     site = open_site(request.estate)

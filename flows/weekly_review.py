@@ -15,11 +15,11 @@ from pydantic import Field
 
 from tasks.forms import Form
 from tasks.log_weeks import forget_reading
-from tasks.notifications import TELLS
 from tasks.review_models import ReviewVerdict
 from tasks.review_store import ask, finished, now
 from tasks.reviews import chosen_week, concluded, keep_review, make_review, reviewing, show_planned, tell, written
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class WeeklyReview(Form):
@@ -35,7 +35,7 @@ class WeeklyReview(Form):
     dry_run: bool = Field(False, description="Show the report and keep nothing of it, nor of how far it was read")
 
 
-@flow(name="weekly-review", flow_run_name="weekly review {request.week}", timeout_seconds=6 * 3600, **TELLS)
+@flow(name="weekly-review", flow_run_name="weekly review {request.week}", timeout_seconds=6 * 3600, **SCHEDULED)
 async def weekly_review(request: WeeklyReview) -> ReviewVerdict:
     """Read the week, judge it against the weeks before, keep one report, tell it."""
     site = open_site(request.estate)

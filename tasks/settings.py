@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     estate: Path = Field(Path("estate.toml"), description="The estate file, where a deployment does not name one")
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; empty: the embedded stack's own")
     notify_url: SecretStr = Field(SecretStr(""), description="apprise URLs that stand in for the estate's secret")
+    prefect_auth: SecretStr = Field(
+        SecretStr(""), description="user:password of the embedded Prefect server; needed where it is not on loopback"
+    )
     cloudsql_sockets: Path = Field(Path("/cloudsql"), description="Where Cloud SQL's proxy puts its sockets")
 
     @cached_property

@@ -21,7 +21,9 @@ def main() -> None:
     """Serve until SIGTERM."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--port", type=int, required=True)
-    reserved = _reserve(arguments.parse_args().port)
+    arguments.add_argument("--host", default="127.0.0.1")
+    given = arguments.parse_args()
+    reserved = _reserve(given.host, given.port)
     gc.disable()
     import uvicorn
     from prefect.server.api.server import create_app
@@ -34,15 +36,15 @@ def main() -> None:
     uvicorn.Server(config).run(sockets=[reserved])
 
 
-def _reserve(port: int) -> socket.socket:
+def _reserve(host: str, port: int) -> socket.socket:
     """Take the port now, so that nobody else does while the imports run; who connects meanwhile waits."""
     reserved = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        reserved.bind(("127.0.0.1", port))
+        reserved.bind((host, port))
         reserved.listen(BACKLOG)
     except OSError as error:
-        raise SystemExit(f"listening on port {port} failed: {error.strerror}") from None
+        raise SystemExit(f"listening on {host} port {port} failed: {error.strerror}") from None
     return reserved
 
 

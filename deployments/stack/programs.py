@@ -6,10 +6,12 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from deployments.environment import POOL, child_environment, server_environment
+from deployments.environment import POOL, child_environment, prefect_url, server_environment
 from deployments.stack.children import Program
 from deployments.stack.database import PREFECT, database_url
 from deployments.stack.folder import Folder
@@ -34,35 +36,40 @@ def cloud_program(folder: Folder) -> Program:
     )
 
 
-def server_program(folder: Folder, ports: dict[str, int]) -> Program:
-    """Prefect's server with its UI."""
+def server_program(folder: Folder, ports: dict[str, int], listen: str) -> Program:
+    """Prefect's server with its UI, on an address of this machine."""
     url = database_url(folder, ports["database"], PREFECT, "asyncpg")
     return Program(
         name="prefect",
-        argv=(sys.executable, "-m", "deployments.stack.prefect_server", "--port", str(ports["prefect"])),
+        argv=(
+            sys.executable, "-m", "deployments.stack.prefect_server", "--port", str(ports["prefect"]), "--host", listen
+        ),
         env=server_environment(folder.root, url),
         cwd=HOME,
-        healthy=lambda: answers(f"http://127.0.0.1:{ports['prefect']}/api/health"),
+        healthy=lambda: answers(f"{prefect_url(folder)}/health"),
         grace_seconds=15,
     )
 
 
-def worker_program(folder: Folder, ports: dict[str, int], drain_seconds: float) -> Program:
+def worker_program(folder: Folder, drain_seconds: float) -> Program:
     """The worker that runs the deployments' flows."""
     return Program(
         name="worker",
         argv=(sys.executable, "-m", "deployments.stack.worker", "--drain", str(drain_seconds)),
-        env={**child_environment(folder.root), "PREFECT_WORKER_QUERY_SECONDS": "1"},
+        env=child_environment(folder.root),
         cwd=HOME,
-        healthy=lambda: _worker_online(ports["prefect"]),
+        healthy=lambda: _worker_online(folder),
         grace_seconds=drain_seconds + AFTER_DRAIN_SECONDS,
     )
 
 
-def ask(url: str, body: dict[str, Any] | None = None, timeout: float = ANSWER_SECONDS) -> Any:
+def ask(
+    url: str, body: dict[str, Any] | None = None, timeout: float = ANSWER_SECONDS,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """The JSON that a URL answers; with a body it is posted. Raises OSError when it does not answer with 2xx."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310  http, loopback
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})  # noqa: S310  http
     with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
         return json.loads(answer.read() or b"null")
 
@@ -78,9 +85,8 @@ def answers(url: str) -> bool:
 
 def prefect_api(folder: Folder) -> str:
     """The address of a stack's Prefect API. Raises Missing where it does not answer."""
-    port = folder.read().get("ports", {}).get("prefect")
-    url = f"http://127.0.0.1:{port}/api"
-    if not port or not answers(f"{url}/health"):
+    url = prefect_url(folder)
+    if "prefect" not in folder.read().get("ports", {}) or not answers(f"{url}/health"):
         raise Missing(f"reaching Prefect's API of {folder.root} failed: no answer; run 'caretaker up', or pass --state")
     return url
 
@@ -98,9 +104,11 @@ def _cloud_healthy(folder: Folder) -> bool:
     return endpoints is not None and answers(f"{endpoints['control']}/healthz")
 
 
-def _worker_online(port: int) -> bool:
+def _worker_online(folder: Folder) -> bool:
+    from deployments.stack.prefect_api import PrefectApi
+
     try:
-        workers = ask(f"http://127.0.0.1:{port}/api/work_pools/{POOL}/workers/filter", {})
+        workers = PrefectApi(folder).post(f"work_pools/{POOL}/workers/filter", {})
     except (OSError, ValueError):
         return False
     return any(worker["status"] == "ONLINE" for worker in workers)

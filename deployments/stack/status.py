@@ -15,12 +15,16 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from deployments.environment import prefect_url
 from deployments.stack.children import Identity, memory_mb
 from deployments.stack.folder import Folder
+from deployments.stack.prefect_api import PrefectApi
 from deployments.stack.programs import answers, ask, cloud_endpoints
 from deployments.stack.supervisor import Supervisor
 from tasks.errors import OpsError
 
+#: A busy machine's Prefect takes a while to tell of every deployment.
+ANSWER_SECONDS = 30.0
 NOTHING: dict[str, Any] = {"ready": False, "services": {}, "urls": {}, "processes": {}, "deployments": []}
 
 
@@ -30,8 +34,9 @@ def read_status(folder: Folder) -> dict[str, Any]:
     supervisor = Identity.recorded(remembered.get("supervisor"))
     if supervisor and supervisor.alive:
         with suppress(OSError, ValueError):
-            return dict(ask(f"http://127.0.0.1:{remembered['ports']['status']}/", timeout=10))
-    return {**NOTHING, "phase": "stopped" if not (supervisor and supervisor.alive) else remembered["phase"]}
+            return dict(ask(f"http://127.0.0.1:{remembered['ports']['status']}/", timeout=ANSWER_SECONDS))
+    phase = remembered["phase"] if supervisor and supervisor.alive else "stopped"
+    return {**NOTHING, "phase": phase, "ready_after": remembered.get("ready_after")}
 
 
 class StatusServer:
@@ -83,10 +88,10 @@ class Status:
         return found
 
     def _deployments(self) -> list[dict[str, Any]]:
-        api = f"http://127.0.0.1:{self._supervisor.ports['prefect']}/api"
         with suppress(OSError, ValueError):
-            flows = {flow["id"]: flow["name"] for flow in ask(f"{api}/flows/filter", {})}
-            found = ask(f"{api}/deployments/filter", {"sort": "NAME_ASC"})
+            api = PrefectApi(self._supervisor.folder)
+            flows = {flow["id"]: flow["name"] for flow in api.post("flows/filter", {})}
+            found = api.post("deployments/filter", {"sort": "NAME_ASC"})
             return [_deployment(api, flows, deployment) for deployment in found]
         return []
 
@@ -124,7 +129,7 @@ class _Services:
 
 def urls(folder: Folder, ports: dict[str, int]) -> dict[str, str]:
     """Where a person looks."""
-    ui = f"http://127.0.0.1:{ports['prefect']}"
+    ui = prefect_url(folder).removesuffix("/api")
     endpoints = cloud_endpoints(folder)
     names = {"local_cloud": "control", "storage": "storage", "bigquery": "bigquery"}
     cloud = {name: endpoints[key] for name, key in names.items()} if endpoints else {}
@@ -143,7 +148,7 @@ def _service(service: Any, state: Any) -> dict[str, Any]:
     return {"url": state.uri, "revision": serving.revision if serving else "", "health": health}
 
 
-def _deployment(api: str, flows: dict[str, str], deployment: dict[str, Any]) -> dict[str, Any]:
+def _deployment(api: PrefectApi, flows: dict[str, str], deployment: dict[str, Any]) -> dict[str, Any]:
     """A deployment's next run, and how its flow ended last: by hand counts too."""
     name = f"{flows.get(deployment['flow_id'], '?')}/{deployment['name']}"
     of = {"deployments": {"id": {"any_": [deployment["id"]]}}, "limit": 1}
@@ -151,8 +156,8 @@ def _deployment(api: str, flows: dict[str, str], deployment: dict[str, Any]) -> 
     scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "sort": "EXPECTED_START_TIME_ASC"}
     final = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
     ended = {"flow_runs": {"state": {"type": {"any_": final}}}, "sort": "END_TIME_DESC"}
-    following = ask(f"{api}/flow_runs/filter", {**of, **scheduled})
-    last = ask(f"{api}/flow_runs/filter", {**of_flow, **ended})
+    following = api.post("flow_runs/filter", {**of, **scheduled})
+    last = api.post("flow_runs/filter", {**of_flow, **ended})
     return {
         "name": name,
         "paused": deployment["paused"],

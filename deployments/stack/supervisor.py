@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.environment import child_environment
+from deployments.environment import LOOPBACK, child_environment
 from deployments.stack.children import Child, Identity
 from deployments.stack.database import LEDGER, Database, database_url
 from deployments.stack.folder import Folder, replace
+from deployments.stack.listening import prove_listening
 from deployments.stack.ports import choose_ports
 from deployments.stack.programs import DRAIN_SECONDS, HOME, cloud_program, server_program, worker_program
+from deployments.stack.watchman import Watchman
 from tasks.errors import OpsError
 
 START_SECONDS = 120.0
@@ -41,6 +43,7 @@ class Wishes:
     sample: bool = True
     ui_port: int | None = None
     drain_seconds: float = DRAIN_SECONDS
+    listen: str = LOOPBACK
 
 
 class Stopped(Exception):
@@ -67,11 +70,12 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:
                 signal.signal(number, lambda *_: self.stopping.set())
+        prove_listening(self.folder, self.wishes.listen)
         self.ports = choose_ports(self.folder, self.wishes.ui_port)
         me = Identity.of(os.getpid())
         self.folder.change(
             ports=self.ports, supervisor=vars(me) if me else None, phase="starting", first_steps=None,
-            drain_seconds=self.wishes.drain_seconds,
+            drain_seconds=self.wishes.drain_seconds, listen=self.wishes.listen,
         )
 
     def start(self) -> None:
@@ -82,13 +86,13 @@ class Supervisor:
         ledger = database_url(self.folder, self.ports["database"], LEDGER, "psycopg")
         replace(self.folder.root / "secrets" / "ledger-url", ledger, mode=0o600)
         # The server's imports are the longest part; the others share the second core.
-        self._begin(Child(self.folder, server_program(self.folder, self.ports)))
+        self._begin(Child(self.folder, server_program(self.folder, self.ports, self.wishes.listen)))
         self.say("PostgreSQL kept" if self.database.start() else "PostgreSQL")
         self._begin(Child(self.folder, cloud_program(self.folder)))
         self._begin_first_steps()
         self._await("local-cloud", "prefect")
         if self.wishes.worker:
-            self._begin(Child(self.folder, worker_program(self.folder, self.ports, self.wishes.drain_seconds)))
+            self._begin(Child(self.folder, worker_program(self.folder, self.wishes.drain_seconds)))
 
     def finish_first_steps(self) -> int:
         """Wait for the first steps, and say how they ended. Raises Stopped."""
@@ -104,9 +108,13 @@ class Supervisor:
         return status
 
     def watch(self) -> None:
-        """Restart what dies, until a signal comes."""
+        """Restart what dies, and have verdicts that are missing told, until a signal comes."""
+        watchman = Watchman(self.folder, self.wishes.estate, self.say)
         while not self.stopping.wait(LOOK_SECONDS):
             self._look()
+            if self.wishes.worker:
+                watchman.tick()
+        watchman.stop()
 
     def stop(self) -> None:
         """Stop everything that this or an earlier supervisor of the folder started."""

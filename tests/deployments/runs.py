@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.sorting import FlowRunSort
 
 from deployments.environment import POOL
 
@@ -19,11 +25,23 @@ COMMAND = {"command": "python -m prefect.engine"}
 PATIENCE_SECONDS = 60.0
 
 
-def start_sleeper(seconds: float, started: Path) -> UUID:
-    """Create a run, and return once its flow runs."""
-    run = ask(lambda client: _create(client, seconds, started))
+def start_sleeper(seconds: float, started: Path, **deployment: Any) -> UUID:
+    """Create a run, and return once its flow runs. More fields of its deployment may be given."""
+    run = ask(lambda client: _create(client, seconds, started, **deployment))
     wait_until(started.exists, f"the run {run} to start")
     return run
+
+
+def schedule_sleeper(every: timedelta, started: Path, name: str) -> UUID:
+    """A deployment with a schedule, whose runs end at once."""
+    schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=every), slug="often")
+    return ask(lambda client: deploy_sleeper(client, 0, started, name=name, schedules=[schedule]))
+
+
+def runs_of(deployment: UUID) -> list[FlowRun]:
+    """Every run of a deployment, the earliest first."""
+    of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    return ask(lambda client: client.read_flow_runs(deployment_filter=of_it, sort=FlowRunSort.EXPECTED_START_TIME_ASC))
 
 
 def state_of(run: UUID) -> Any:
@@ -50,13 +68,18 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_SE
     return time.monotonic() - begun
 
 
-async def _create(client: PrefectClient, seconds: float, started: Path) -> UUID:
+async def deploy_sleeper(client: PrefectClient, seconds: float, started: Path, **more: Any) -> UUID:
+    """Create or update a deployment of the sleeper on the stack's pool."""
     from tests.deployments.sleeper import sleeper
 
-    deployment = await client.create_deployment(
-        flow_id=await client.create_flow(sleeper), name="test", entrypoint="sleeper.py:sleeper", work_pool_name=POOL,
-        job_variables=COMMAND,
+    return await client.create_deployment(
+        flow_id=await client.create_flow(sleeper), entrypoint="sleeper.py:sleeper", work_pool_name=POOL,
+        job_variables=COMMAND, parameters={"seconds": seconds, "started": str(started)},
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(HERE)}}],
+        **{"name": "test", **more},
     )  # fmt: skip
-    parameters = {"seconds": seconds, "started": str(started)}
-    return (await client.create_flow_run_from_deployment(deployment, parameters=parameters)).id
+
+
+async def _create(client: PrefectClient, seconds: float, started: Path, **more: Any) -> UUID:
+    deployment = await deploy_sleeper(client, seconds, started, **more)
+    return (await client.create_flow_run_from_deployment(deployment)).id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from prefect import flow
@@ -10,6 +11,8 @@ from prefect import flow
 
 @flow(name="sleeper")
 async def sleeper(seconds: float, started: str) -> None:
-    """Say that it started, by a file, and wait."""
-    Path(started).touch()
+    """Say that it started, by a file with its process id, and wait."""
+    file = Path(started)
+    file.with_suffix(".part").write_text(str(os.getpid()))
+    file.with_suffix(".part").rename(file)
     await asyncio.sleep(seconds)

@@ -14,20 +14,35 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.context import refresh_global_settings_context
 
+from deployments.environment import POOL, prefect_environment
 from deployments.run import FLOWS
-from tests.deployments.runs import ask, start_sleeper, state_of, wait_until
+from deployments.stack.backlog import REASON
+from tasks.analysis.dead_man import VERDICT
+from tasks.clients.ledger import Ledger
+from tests.deployments.runs import ask, runs_of, schedule_sleeper, start_sleeper, state_of, wait_until
 from tests.stack import ROOT, Stack, caretaker, running_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 WITH_WORKER = ("--no-deploy", "--no-sample", "--drain=8")
+ONE_AT_A_TIME = {
+    "name": "one at a time", "concurrency_limit": 1,
+    "concurrency_options": ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+}  # fmt: skip
+AUTH, ELSEWHERE = "operator:a-password-of-the-test", "127.0.0.2"
 PROCESSES = {"postgresql", "local-cloud", "prefect", "worker"}
 
 
@@ -57,12 +72,24 @@ def processes_of(state: Path) -> list[psutil.Process]:
     return found
 
 
+def meet(stack: Stack) -> None:
+    """Point this process's Prefect at the stack as it is now: its address and its password."""
+    os.environ.update(prefect_environment(stack.state))
+    refresh_global_settings_context()
+
+
 def pids(stack: Stack) -> dict[str, int]:
     return {name: process["pid"] for name, process in stack.status()["processes"].items()}
 
 
 def supervisor(stack: Stack) -> int:
     return int(stack.folder.read()["supervisor"]["pid"])
+
+
+def deaths(stack: Stack) -> list[Any]:
+    """The runs of which the stack's ledger says that they died."""
+    left = Ledger((stack.state / "secrets" / "ledger-url").read_text()).measurements(VERDICT)
+    return [mark for mark in left if mark.labels["state"] == "Crashed"]
 
 
 def declared() -> set[str]:
@@ -94,12 +121,35 @@ def test_status_tells_that_all_of_it_answers_and_where(running: Stack) -> None:
     assert answer["urls"]["ui"].startswith("http://127.0.0.1:")
 
 
-def test_prefects_own_command_registers_the_same_deployments(running: Stack) -> None:
+async def pause_the_nightly_drill(client: PrefectClient) -> None:
+    """What an operator does in the UI, with the switch beside a schedule."""
+    deployment = await client.read_deployment_by_name("verify-backups/pyplots")
+    nightly = next(schedule for schedule in deployment.schedules if schedule.slug == "nightly")
+    await client.update_deployment_schedule(deployment.id, nightly.id, active=False)
+
+
+async def paused_schedules(client: PrefectClient) -> list[str]:
+    deployment = await client.read_deployment_by_name("verify-backups/pyplots")
+    return [str(schedule.slug) for schedule in deployment.schedules if not schedule.active]
+
+
+def test_a_page_of_another_site_may_not_ask_the_api(running: Stack) -> None:
+    api = running.status()["urls"]["prefect_api"]
+    asked = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    answer = httpx.options(f"{api}/flow_runs/", headers=asked)
+    assert "access-control-allow-origin" not in answer.headers, answer.headers
+    own = httpx.options(f"{api}/flow_runs/", headers={**asked, "origin": api.removesuffix("/api")})
+    assert own.headers["access-control-allow-origin"] == api.removesuffix("/api")
+
+
+def test_prefects_own_command_registers_the_same_deployments_and_keeps_a_paused_schedule(running: Stack) -> None:
+    ask(pause_the_nightly_drill)
     before = ask(the_deployments)
     assert before.keys() == declared()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     assert ask(the_deployments) == before
+    assert ask(paused_schedules) == ["nightly"]
 
 
 def test_a_second_up_of_the_same_state_is_refused(running: Stack) -> None:
@@ -115,7 +165,7 @@ def test_a_killed_prefect_server_is_started_again_and_its_runs_go_on(running: St
     before = pids(running)["prefect"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: running.status()["ready"] and pids(running)["prefect"] != before, "the server to come back")
-    wait_until(lambda: state_of(run).is_final(), "the run to end")
+    wait_until(lambda: state_of(run).is_final(), "the run to end", 120)
     assert state_of(run).is_completed(), state_of(run)
 
 
@@ -134,16 +184,59 @@ def test_after_a_kill_9_of_the_supervisor_the_next_up_keeps_what_runs_and_what_i
     assert pids(running) == before
     paused = {one["name"]: one["paused"] for one in status["deployments"]}
     assert (paused["deploy/pyplots"], paused["roll-back/pyplots"]) == (True, False)
+    assert ask(paused_schedules) == ["nightly"]
 
 
-def test_a_run_whose_worker_was_killed_is_told_as_crashed(running: Stack, tmp_path: Path) -> None:
-    run = start_sleeper(600, tmp_path / "started")
+def test_a_run_whose_worker_was_killed_is_told_as_crashed_and_its_slot_is_free(running: Stack, tmp_path: Path) -> None:
+    run = start_sleeper(600, tmp_path / "started", **ONE_AT_A_TIME)
     before = pids(running)["worker"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: state_of(run).is_final(), "the run to be marked")
     assert state_of(run).is_crashed(), state_of(run)
-    assert not [process for process in processes_of(running.state) if "prefect.engine" in process.cmdline()]
     wait_until(lambda: running.status()["ready"], "the worker to come back")
+    following = start_sleeper(0, tmp_path / "next", **ONE_AT_A_TIME)
+    wait_until(lambda: state_of(following).is_final(), "the next run to end")
+    assert state_of(following).is_completed(), state_of(following)
+    assert len(deaths(running)) == 1
+
+
+def test_a_run_whose_process_was_killed_leaves_word_of_its_death(running: Stack, tmp_path: Path) -> None:
+    before = len(deaths(running))
+    run = start_sleeper(600, tmp_path / "started")
+    os.kill(int((tmp_path / "started").read_text()), signal.SIGKILL)
+    wait_until(lambda: state_of(run).is_crashed(), "the run to be marked")
+    wait_until(lambda: len(deaths(running)) == before + 1, "the word of its death")
+
+
+def test_a_killed_caretaker_run_does_not_stay_running(running: Stack, tmp_path: Path) -> None:
+    program = [sys.executable, str(Path(__file__).parent / "foreground_nap.py"), str(tmp_path / "run")]
+    process = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until((tmp_path / "run").exists, "the flow to run")
+    run = UUID((tmp_path / "run").read_text())
+    process.kill()
+    process.wait()
+    assert state_of(run).is_running()
+    wait_until(lambda: state_of(run).is_crashed(), "the run to be closed")
+
+
+def test_of_a_backlog_each_schedule_runs_once(running: Stack, tmp_path: Path) -> None:
+    ask(lambda client: client.update_work_pool(POOL, WorkPoolUpdate(is_paused=True)))
+    deployment = schedule_sleeper(timedelta(seconds=2), tmp_path / "started", "often")
+    wait_until(lambda: len(due(deployment)) >= 4, "a backlog")
+    backlog = {run.id for run in due(deployment)}
+    ask(lambda client: client.update_work_pool(POOL, WorkPoolUpdate(is_paused=False)))
+    wait_until(lambda: all(run.state.is_final() for run in runs_of(deployment) if run.id in backlog), "the backlog")
+    ended = [run for run in runs_of(deployment) if run.id in backlog]
+    ask(lambda client: client.delete_deployment(deployment))
+    assert sum(run.state.is_completed() for run in ended) <= 1
+    skipped = [run for run in ended if run.state.is_cancelled()]
+    assert len(skipped) >= 3
+    assert {run.state.message for run in skipped} == {REASON}
+
+
+def due(deployment: UUID) -> list[Any]:
+    now = datetime.now(UTC)
+    return [run for run in runs_of(deployment) if run.expected_start_time <= now]
 
 
 def test_secrets_are_readable_by_their_owner_alone(running: Stack) -> None:
@@ -152,15 +245,43 @@ def test_secrets_are_readable_by_their_owner_alone(running: Stack) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_down_lets_a_short_run_end_cancels_a_long_one_and_leaves_no_process(running: Stack, tmp_path: Path) -> None:
+def test_down_lets_a_short_run_end_cancels_a_long_one_and_leaves_no_process(
+    running: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = start_sleeper(3, tmp_path / "short")
     long = start_sleeper(600, tmp_path / "long")
     assert caretaker(running.state, "down").returncode == 0
     assert processes_of(running.state) == []
-    again = caretaker(running.state, "up", "--detach", *WITH_WORKER)
+    monkeypatch.setenv("CARETAKER_PREFECT_AUTH", AUTH)
+    again = caretaker(running.state, "up", "--detach", f"--listen={ELSEWHERE}", *WITH_WORKER)
     assert again.returncode == 0, again.stdout + again.stderr
+    meet(running)
     assert state_of(short).is_completed(), state_of(short)
     assert state_of(long).is_cancelled(), state_of(long)
+
+
+def test_a_server_that_others_reach_asks_for_a_password_and_a_token(running: Stack, tmp_path: Path) -> None:
+    """It stands on the start of the test before: on another address, with a password."""
+    api = running.status()["urls"]["prefect_api"]
+    assert api.startswith(f"http://{ELSEWHERE}:")
+    user, _, password = AUTH.partition(":")
+    assert httpx.get(f"{api}/admin/version").status_code == 401
+    assert httpx.get(f"{api}/admin/version", auth=(user, "wrong")).status_code == 401
+    assert httpx.get(f"{api}/admin/version", auth=(user, password)).status_code == 200
+    assert httpx.post(f"{api}/flows/filter", json={}, auth=(user, password)).status_code == 403, "without a CSRF token"
+    assert running.status()["ready"], "the stack itself has both"
+    run = start_sleeper(0, tmp_path / "started")
+    wait_until(lambda: state_of(run).is_completed(), "a run of the worker")
+
+
+def test_no_secret_is_in_the_list_of_processes_nor_in_what_is_registered(running: Stack) -> None:
+    secrets = [AUTH.partition(":")[2], *(file.read_text() for file in (running.state / "secrets").iterdir())]
+    lines = [" ".join(process.cmdline()) for process in processes_of(running.state)]
+    assert len(lines) > len(PROCESSES)
+    registered = json.dumps(ask(the_deployments)) + (ROOT / "prefect.yaml").read_text()
+    for secret in secrets:
+        assert not [line for line in lines if secret in line]
+        assert secret not in registered
 
 
 def test_down_after_a_kill_9_of_the_supervisor_ends_what_it_left(running: Stack) -> None:
@@ -178,6 +299,19 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> Non
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [line for line in refused.stderr.splitlines() if f"port {port}" in line]
     assert "--ui-port" in refused.stderr
+    assert not (tmp_path / "s" / "database").exists()
+
+
+@pytest.mark.parametrize("auth", ["", "admin:short", "nocolon-but-long-enough"])
+def test_an_address_that_others_reach_is_refused_without_a_good_password(
+    tmp_path: Path, auth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_PREFECT_AUTH", auth)
+    refused = caretaker(tmp_path / "s", "up", "--listen=0.0.0.0", *WITH_WORKER)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "CARETAKER_PREFECT_AUTH" in refused.stderr
+    assert not auth or auth not in refused.stdout + refused.stderr
     assert not (tmp_path / "s" / "database").exists()
 
 
