@@ -121,6 +121,7 @@ class ServerFacts(Frozen):
     at: datetime
     version: int
     in_recovery: bool = False
+    is_replica: bool = False
     read_only: bool = False
     monitors: bool = False
     owns_database: bool = False
@@ -306,17 +307,25 @@ class GuardNote(Frozen):
     why: str
 
 
-class Window(Frozen):
+class WindowState(Frozen):
     """A time in which is cared for, with the plan that was begun in it: what a killed run leaves for the next."""
 
     database: str
     began: datetime
     until: datetime
     actions: tuple[Action, ...] = ()
+    pauses: tuple[GuardNote, ...] = ()
 
     def is_over(self, now: datetime) -> bool:
         """Whether nothing may run in it any more."""
         return now >= self.until
+
+
+class KeptStatements(Frozen):
+    """What is compared with next time: the counters, and each statement's mean in the stretch that ended with them."""
+
+    snapshot: StatementsSnapshot
+    means: dict[str, float] = Field(default_factory=dict)
 
 
 class MaintenanceVerdict(Frozen):

@@ -32,7 +32,7 @@ from tasks.maintenance_models import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-APPLICATION = "caretaker-maintenance"
+APPLICATION = "caretaker-look"
 #: As the login user: ``ALTER ROLE … SET role`` would take pg_monitor away.
 AS_LOGIN = {"role": "none"}
 
@@ -80,7 +80,8 @@ class Look:
         """The server and the database as a whole; of one in recovery, only that it is."""
         row = self._one("reading the server's state", sql.SERVER)
         facts = ServerFacts(
-            at=_utc(row.at), version=row.version, in_recovery=row.in_recovery, monitors=row.monitors, user=row.user,
+            at=_utc(row.at), version=row.version, in_recovery=row.in_recovery,
+            is_replica=row.is_replica, monitors=row.monitors, user=row.user,
             read_only=self._server_is_read_only, owns_database=row.owns_database,
             extensions=tuple(row.extensions or ()), database_bytes=row.database_bytes, connections=row.connections,
             max_connections=row.max_connections, replicas=row.replicas,
@@ -132,7 +133,7 @@ class Look:
 
     def statements(self, version: int) -> StatementsSnapshot | None:
         """What pg_stat_statements has counted; None where it is not installed."""
-        schema = self._schema_of("pg_stat_statements")
+        schema = self.statistics_schema()
         if schema is None:
             return None
         since = "min(stats_since)" if version >= 170000 else "NULL::timestamptz"
@@ -140,6 +141,10 @@ class Look:
         reset = self._one("reading pg_stat_statements_info", sql.STATEMENTS_RESET.format(schema=schema))[0]
         now = self._one("reading the clock", "SELECT clock_timestamp()")[0]
         return StatementsSnapshot(at=_utc(now), reset=_utc_or_none(reset), statements=tuple(map(_statement, rows)))
+
+    def statistics_schema(self) -> str | None:
+        """The schema of pg_stat_statements; None where it is not installed."""
+        return self._schema_of("pg_stat_statements")
 
     def pgstattuple(self) -> str | None:
         """The schema of pgstattuple; None where it is not installed or may not be run."""

@@ -13,7 +13,7 @@ BE_READ_ONLY = "SET default_transaction_read_only = on"
 #: Of PUBLIC but for ``pg_ls_waldir`` and other databases' sizes, which pg_monitor may read.
 SERVER = """
 SELECT clock_timestamp() AS at, current_setting('server_version_num')::int AS version,
-       pg_is_in_recovery() AS in_recovery,
+       pg_is_in_recovery() AS in_recovery, EXISTS (SELECT FROM pg_stat_wal_receiver) AS is_replica,
        pg_has_role('pg_read_all_stats', 'USAGE') AS monitors, session_user::text AS user,
        pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') AS owns_database,
        (SELECT array_agg(extname::text ORDER BY extname) FROM pg_extension) AS extensions,

@@ -19,13 +19,14 @@ from pydantic import SecretStr
 
 from tasks.clients import deadlines
 from tasks.clients import upkeep_work_sql as sql
-from tasks.clients.upkeep import APPLICATION, AS_LOGIN
+from tasks.clients.upkeep import AS_LOGIN
 from tasks.errors import TransientError
 from tasks.maintenance_models import Action
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+APPLICATION = "caretaker-maintenance"
 #: What the server looks at while it works: a process that is gone must not leave a VACUUM behind.
 SESSION = {
     **AS_LOGIN, "client_connection_check_interval": "1000", "idle_in_transaction_session_timeout": "60000",
@@ -104,6 +105,11 @@ class Worker:
             kind = {CANCELLED: BrokenOff, NO_LOCK: NoLock}.get(state)
             ours = translate(error, what, self._where)
             raise (kind(str(ours)) if kind else ours) from error
+
+    def end_strays(self) -> list[int]:
+        """End every other session of ours on this database; the caller holds the lock. Their process ids."""
+        rows = self._rows("ending sessions of an earlier run", sql.END_STRAYS, application=f"{APPLICATION}%")
+        return [row.pid for row in rows]
 
     def break_off(self) -> None:
         """Cancel what runs, from another thread and without the guard's session."""

@@ -77,6 +77,15 @@ SELECT /* caretaker */ queryid::text AS id, sum(calls)::int8 AS calls, sum(total
  GROUP BY 1
 """
 
+#: Sessions of an earlier run of ours; the caller holds the lock. Waits until each is gone, 5 s at the most. Chosen
+#: first and ended then: conditions of one WHERE have no order, and it must not end itself.
+END_STRAYS = """
+WITH strays AS MATERIALIZED (
+    SELECT pid FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE :application)
+SELECT /* caretaker */ pid FROM strays WHERE pg_terminate_backend(pid, 5000)
+"""
+
 CANCEL = "SELECT /* caretaker */ pg_cancel_backend(pid) FROM unnest(CAST(:ours AS int[])) pid"
 
 PROGRESS = """
