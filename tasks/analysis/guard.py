@@ -101,7 +101,7 @@ class Guard:
     def _watch(self, sample: Seen) -> None:
         if sample.blocked_seconds >= self.blocked_seconds:
             self._become("paused", sample.at, f"a session waited {sample.blocked_seconds:.1f} s for us")
-        elif not self._had_load and self._rate(sample.at - SPAN) >= LOADED and not self._means:
+        elif sample.others and not self._means and self._rate(sample.at - SPAN) >= LOADED:
             self._become("learning", sample.at, "a load has come: its latency is learned first")
         elif (high := self._high(sample)) and self._high_before():
             self._become("paused", sample.at, high)

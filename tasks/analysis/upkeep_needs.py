@@ -62,7 +62,9 @@ def _named(holder: Holder) -> str:
 def _need(table: TableFacts, policy: MaintenancePolicy, counters_lost: bool) -> Need | None:
     if table.is_parent:
         return _parent(table)
-    dead, inserted, stale = _dead(table, policy), _inserted(table, policy), _stale(table, policy)
+    dead = _dead(table, policy)
+    # Of its own catalogues PostgreSQL keeps the statistics well enough; their dead rows and their age may need us.
+    inserted, stale = ("", "") if table.is_system else (_inserted(table, policy), _stale(table, policy))
     frozen, hidden = _old(table, policy), _hidden(table) if counters_lost else ""
     reasons = tuple(filter(None, (frozen, dead, inserted, hidden, stale)))
     if not reasons:
