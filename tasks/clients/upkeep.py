@@ -210,7 +210,7 @@ def _sequence(row: Any) -> SequenceFacts:
     narrow = row.type_most is not None and row.type_most < row.most
     return SequenceFacts(
         name=row.name, last=row.last, step=row.step, cycles=row.cycles, column=row.column_name,
-        limit=row.type_most if narrow else row.most, why_limit=f"the type of {row.column_name}" if narrow else "",
+        limit=row.type_most if narrow else row.most, why_limit=row.column_name if row.type_most is not None else "",
     )  # fmt: skip
 
 
