@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 
 from tasks.maintenance_models import Effect, MaintenanceVerdict
 from tests import planted
 from tests.flows.care import Cared
 from tests.sample import Sample
-from tests.stack import Stack
 
 pytestmark = pytest.mark.stack
 

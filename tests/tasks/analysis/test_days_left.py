@@ -37,8 +37,10 @@ def history(
 
 
 def plain(values: Sequence[float], every: timedelta = timedelta(days=1)) -> list[Measurement]:
+    times = [START + n * every for n in range(len(values))]
     return [
-        Measurement(name="x", subject="y", value=value, unit="1", at=START + n * every) for n, value in enumerate(values)
+        Measurement(name="x", subject="y", value=value, unit="1", at=at)
+        for value, at in zip(values, times, strict=True)
     ]
 
 
