@@ -78,5 +78,5 @@ async def maintain_database(request: MaintainDatabase) -> Any:
         verdict = concluded(plan, window, effects, (*pauses, *more), swept)
         await record(site, database, facts, window, verdict)
         told = await tell(site, database, verdict)
-        await close_window(site, database)
+        await close_window(site, database, verdict)
     return told

@@ -7,13 +7,15 @@ one line, before anything runs. What could not be seen for want of a right is sa
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from prefect import task
 
 from tasks.analysis import upkeep_indexes as indexes
 from tasks.clients.upkeep import Look, Upkeep
-from tasks.errors import BadInput, Missing, NotAllowed, Refused
+from tasks.errors import BadInput, Missing, NotAllowed, Refused, TransientError
 from tasks.estate import Database
 from tasks.maintenance_models import Facts, IndexFacts, ServerFacts, TableFacts
 from tasks.models import Finding, SecretPin
@@ -112,8 +114,18 @@ def _with_density(
 ) -> tuple[IndexFacts, ...]:
     """The indexes, with the largest suspects measured."""
     chosen = sorted(suspects, key=lambda index: -index.bytes)[:MOST_MEASURED] if schema else []
-    density = {index.oid: session.measure_index(index, schema or "") for index in chosen}
+    density = {index.oid: _unless_locked(partial(session.measure_index, index, schema or "")) for index in chosen}
     return tuple(index.model_copy(update={"density": density.get(index.oid)}) for index in found)
+
+
+def _unless_locked(measure: Callable[[], float | None]) -> float | None:
+    """What a measurement gives; None where somebody has locked what it reads, or it took too long."""
+    try:
+        return measure()
+    except TransientError as error:
+        if "55P03" in str(error) or "57014" in str(error):
+            return None
+        raise
 
 
 def _with_space(
@@ -121,7 +133,7 @@ def _with_space(
 ) -> tuple[TableFacts, ...]:
     suspects = indexes.suspect_tables(tables, database.maintenance)
     chosen = sorted(suspects, key=lambda table: -table.bytes)[:MOST_MEASURED] if schema else []
-    free = {table.oid: session.measure_table(table, schema or "")[1] for table in chosen}
+    free = {table.oid: _unless_locked(partial(session.measure_table, table, schema or "")) for table in chosen}
     return tuple(table.model_copy(update={"free_percent": free.get(table.oid)}) for table in tables)
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 
 from tasks.estate import Database
-from tasks.maintenance_models import Action, Effect, Facts, KeptStatements, WindowState
+from tasks.maintenance_models import Action, Effect, Facts, KeptStatements, MaintenanceVerdict, WindowState
 from tasks.models import Measurement
 from tasks.policies import READ, WRITE
 from tasks.record import run_name
@@ -63,9 +63,10 @@ async def write_window(site: Site, database: Database, window: WindowState) -> W
 
 
 @task(**WRITE)
-async def close_window(site: Site, database: Database) -> None:
-    """Forget the window: all of it is told. Safe to repeat: deleting what is gone succeeds."""
-    await asyncio.to_thread(site.bucket.delete, _path(database, WINDOW))
+async def close_window(site: Site, database: Database, verdict: MaintenanceVerdict) -> None:
+    """Forget the window, unless some of it is left to do. Safe to repeat: deleting what is gone succeeds."""
+    if verdict.verdict != "incomplete":
+        await asyncio.to_thread(site.bucket.delete, _path(database, WINDOW))
 
 
 def opened(database: Database, before: WindowState | None, length: timedelta, actions: Sequence[Action]) -> WindowState:

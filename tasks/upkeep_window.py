@@ -41,10 +41,11 @@ Keep = Callable[[Effect], None]
 
 
 class Window:
-    """One run through a plan. ``guarded`` is off for a copy that nobody uses."""
+    """One run through a plan. ``guarded`` is off for a copy that nobody uses; ``pace`` is a place in ``PACES``."""
 
     def __init__(
-        self, workshop: Workshop, policy: MaintenancePolicy, until: datetime, keep: Keep, *, guarded: bool = True
+        self, workshop: Workshop, policy: MaintenancePolicy, until: datetime, keep: Keep, *, guarded: bool = True,
+        pace: int = 0,
     ) -> None:
         self._workshop, self._policy, self._until, self._keep = workshop, policy, until, keep
         self._guard = Guard(policy.rise_percent, policy.blocked_seconds)
@@ -52,7 +53,7 @@ class Window:
         self._go, self._over, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._busy: dict[int, Worker] = {}
         self._unguarded = False
-        self._pace = 0
+        self._pace = pace
         self.effects: list[Effect] = []
         self.pauses: list[GuardNote] = []
 
@@ -112,9 +113,12 @@ class Window:
             return self._end(action, "postponed", "the window is over" if left <= timedelta(0) else "does not fit in")
         if waits := self._would_wait(worker, action):
             return self._later(action, attempt, "held_back", waits)
-        began, clock, before = datetime.now(UTC), time.monotonic(), worker.measure(action)
+        began = datetime.now(UTC)
         try:
+            before = worker.measure(action)
+            clock = time.monotonic()
             warnings = self._at_work(worker, action, left)
+            seconds = time.monotonic() - clock
         except BrokenOff as error:
             return self._broken_off(worker, action, attempt, str(error))
         except NoLock as error:
@@ -125,7 +129,7 @@ class Window:
         except PermanentError as error:
             self._clean_up(worker, action)
             return self._end(action, "failed", str(error))
-        self._done(worker, action, skipped(warnings), began, time.monotonic() - clock, attempt, before)
+        self._done(worker, action, skipped(warnings), began, seconds, attempt, before)
         return False
 
     def _at_work(self, worker: Worker, action: Action, left: timedelta) -> list[str]:
@@ -142,8 +146,12 @@ class Window:
         self, worker: Worker, action: Action, skip: str, began: datetime, seconds: float, attempt: int,
         before: dict[str, float],
     ) -> None:
-        after = worker.measure(action)
-        ended, why = _judged(action, skip, before, after)
+        ended: Ended
+        try:
+            after = worker.measure(action)
+            ended, why = _judged(action, skip, before, after)
+        except NoLock:
+            after, ended, why = {}, "done", "somebody has locked it since: not measured"
         self._record(
             Effect(
                 action=action, ended=ended, why=why, began=began, seconds=round(seconds, 3), attempts=attempt,

@@ -6,7 +6,7 @@ application takes on, since the rights to see others' sessions belong to logins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -160,10 +160,10 @@ class Look:
         found = self._one(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)[0]
         return None if found is None else float(found)
 
-    def measure_table(self, table: TableFacts, schema: str) -> tuple[int, float]:
-        """A table's dead rows and the share of it that is free or dead, in percent. Skips what is all-visible."""
+    def measure_table(self, table: TableFacts, schema: str) -> float:
+        """The share of a table that is free or dead, in percent. Skips what is all-visible."""
         row = self._one(f"measuring {table.name}", sql.MEASURE_TABLE.format(schema=schema), oid=table.oid)
-        return int(row.dead), float(row.free)
+        return float(row.free)
 
     def _schema_of(self, extension: str) -> str | None:
         found = self._rows(f"looking for {extension}", sql.EXTENSION_SCHEMA, name=extension)
@@ -179,11 +179,6 @@ class Look:
 
         with translated(what, self._where):
             return list(self._connection.execute(text(statement), parameters))
-
-
-def chosen(names: Iterable[TableFacts]) -> tuple[TableFacts, ...]:
-    """The application's own tables."""
-    return tuple(table for table in names if not table.is_system)
 
 
 def _table(row: Any) -> TableFacts:

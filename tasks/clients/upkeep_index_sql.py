@@ -21,7 +21,8 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
                  'include ' || nullif((i.indkey::int2[])[i.indnkeyatts:]::text, '{{}}'),
                  CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END) AS shape,
        pg_get_indexdef(i.indexrelid) AS definition,
-       pg_relation_size(c.oid) AS bytes, c.relpages AS pages, greatest(c.reltuples, 0)::float8 AS tuples,
+       c.relpages::int8 * current_setting('block_size')::int8 AS bytes, c.relpages AS pages,
+       greatest(c.reltuples, 0)::float8 AS tuples,
        w.width, CASE WHEN i.indnkeyatts = 1 AND i.indnatts = 1 THEN w.distinct_keys END AS distinct_keys,
        coalesce((SELECT split_part(o, '=', 2)::int FROM unnest(c.reloptions) o WHERE o LIKE 'fillfactor=%'), 90)
            AS fillfactor,
@@ -69,7 +70,7 @@ FOREIGN_KEYS_WITHOUT_INDEX = """
 SELECT k.conname AS name, n.nspname || '.' || c.relname AS table_name, k.confrelid::regclass::text AS parent,
        (SELECT array_agg(quote_ident(a.attname) ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY u(number, place)
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number) AS columns,
-       pg_relation_size(c.oid) AS bytes
+       c.relpages::int8 * current_setting('block_size')::int8 AS bytes
   FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relkind = 'r'
    AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL

@@ -1,7 +1,8 @@
 """The statements that look at tables, sequences, sessions and the server as a whole, with what each needs.
 
-Every one reads only and takes ACCESS SHARE on catalogues alone. Whatever a right is needed for says so; without it the
-answer is NULL or less, never an error.
+Every one reads only and takes ACCESS SHARE on catalogues alone: sizes are those of the last VACUUM or ANALYZE, because
+pg_table_size would wait for whoever has locked a table. Whatever a right is needed for says so; without it the answer
+is NULL or less, never an error.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ WITH known AS MATERIALIZED (
             WHERE m.nspname = schemaname AND p.relname = tablename AND p.relkind = 'p')
      GROUP BY 1, 2)
 SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted,
-       pg_table_size(c.oid) AS bytes, c.relpages AS pages, c.reltuples::float8 AS tuples,
+       (c.relpages + coalesce(t.relpages, 0))::int8 * current_setting('block_size')::int8 AS bytes,
+       c.relpages AS pages, c.reltuples::float8 AS tuples,
        c.relallvisible AS visible_pages, c.relkind = 'p' AS is_parent,
        coalesce(pg_stat_get_live_tuples(c.oid), 0) AS live, coalesce(pg_stat_get_dead_tuples(c.oid), 0) AS dead,
        coalesce(pg_stat_get_mod_since_analyze(c.oid), 0) AS modified,

@@ -39,6 +39,7 @@ _SKIPPED = re.compile(
 )
 CANCELLED, NO_LOCK = "57014", "55P03"
 LATE_CANCELS = 3
+MEASURING_WAITS_MS = 500
 
 
 class BrokenOff(TransientError):
@@ -69,8 +70,9 @@ class Worker:
         return list(self._warnings)
 
     def measure(self, action: Action) -> dict[str, float]:
-        """What an action's object looks like now; empty where it is gone."""
+        """What an action's object looks like now; empty where it is gone. Raises NoLock where somebody has locked it."""
         of_index = action.kind in ("reindex", "drop_leftover")
+        self._set("lock_timeout", MEASURING_WAITS_MS)
         rows = self._rows(f"measuring {action.target}", sql.INDEX if of_index else sql.TABLE, quoted=action.quoted)
         found = rows[0]._asdict() if rows else {}
         return {name: round(float(value), 3) for name, value in found.items() if value is not None}
@@ -121,6 +123,8 @@ class Worker:
             try:
                 return _rows(self._connection, self._where, what, statement, **parameters)
             except TransientError as error:
+                if NO_LOCK in str(error):
+                    raise NoLock(str(error)) from error
                 if CANCELLED not in str(error):
                     raise
         return _rows(self._connection, self._where, what, statement, **parameters)

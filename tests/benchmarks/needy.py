@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,19 @@ class Needy:
             yield f"INSERT INTO {name} SELECT i, i % 1000, md5(i::text) FROM generate_series(1, {rows}) i"
             yield f"CREATE INDEX {name}_owner ON {name} (owner)"
 
-    def need(self) -> None:
-        """Give the needy tables dead rows and stale statistics, the same every time; then a checkpoint."""
-        statements = [f"UPDATE {name} SET note = md5(note) WHERE id % 3 = 0" for name in NEEDY]
+    def go_cold(self) -> None:
+        """Start the server anew, with nothing in its buffers and, on a disk, nothing in the kernel's cache."""
+        self.cluster.stop()
+        for path in (self.cluster.data / "base").rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self.cluster.start()
+
+    def need(self, names: Sequence[str] = NEEDY) -> None:
+        """Give tables dead rows and stale statistics, the same every time; then a checkpoint."""
+        statements = [f"UPDATE {name} SET note = md5(note) WHERE id % 3 = 0" for name in names]
         self.execute(*statements, "SELECT pg_stat_force_next_flush()", "CHECKPOINT")
 
     def io_milliseconds(self) -> float:
@@ -74,9 +84,9 @@ class Needy:
 
 
 @contextmanager
-def needy(needy_rows: int, healthy_rows: int) -> Iterator[Needy]:
+def needy(needy_rows: int, healthy_rows: int, *, on_disk: bool = False) -> Iterator[Needy]:
     """The cluster for as long as the block runs."""
-    folder = Path(tempfile.mkdtemp(prefix="needy-", dir=in_memory_if_there_is_room()))
+    folder = Path(tempfile.mkdtemp(prefix="needy-", dir="/tmp" if on_disk else in_memory_if_there_is_room()))
     os.chmod(folder, 0o755)
     made = Needy(folder)
     try:
