@@ -70,7 +70,7 @@ class Worker:
         return list(self._warnings)
 
     def measure(self, action: Action) -> dict[str, float]:
-        """What an action's object looks like now; empty where it is gone. Raises NoLock where somebody has locked it."""
+        """What an action's object looks like now; empty where it is gone. Raises NoLock where it is locked."""
         of_index = action.kind in ("reindex", "drop_leftover")
         self._set("lock_timeout", MEASURING_WAITS_MS)
         rows = self._rows(f"measuring {action.target}", sql.INDEX if of_index else sql.TABLE, quoted=action.quoted)
