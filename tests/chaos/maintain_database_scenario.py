@@ -23,6 +23,8 @@ FURTHER_RUNS = 2
 ROWS = 150_000
 _MAKE = (
     "CREATE EXTENSION IF NOT EXISTS pgstattuple",
+    "CREATE EXTENSION IF NOT EXISTS pg_stat_statements",
+    "DROP TABLE IF EXISTS shelf, stale",
     "CREATE TABLE shelf (id int PRIMARY KEY, note text NOT NULL) WITH (autovacuum_enabled = off)",
     "CREATE INDEX shelf_note ON shelf (note)",
     "CREATE TABLE stale (id int PRIMARY KEY, note text NOT NULL) WITH (autovacuum_enabled = off)",
@@ -36,9 +38,6 @@ class MaintainDatabaseScenario:
 
     def __init__(self, cared: Cared, control: Control) -> None:
         self._cared, self._control = cared, control
-        with cared.connect() as connection:
-            for statement in _MAKE:
-                connection.execute(statement)
 
     @property
     def project(self) -> str:
@@ -51,7 +50,8 @@ class MaintainDatabaseScenario:
     def prepare(self) -> dict[str, Any]:
         """Plant the needs again; the parameters with the approval of exactly this plan."""
         with self._cared.connect() as connection:
-            connection.execute("TRUNCATE shelf, stale")
+            for statement in _MAKE:
+                connection.execute(statement)
             connection.execute(f"INSERT INTO shelf SELECT i, md5(i::text) FROM generate_series(1, {ROWS}) i")
             connection.execute("INSERT INTO stale SELECT i, 'a' FROM generate_series(1, 5000) i")
             connection.execute("DELETE FROM shelf WHERE id % 5 <> 0")
@@ -61,7 +61,8 @@ class MaintainDatabaseScenario:
             _leave(connection, self._cared)
             connection.execute("SELECT pg_stat_force_next_flush()")
         planned = self._cared.care(dry_run=True)
-        assert {"vacuum", "analyze", "reindex", "drop_leftover"} <= {one.kind for one in planned.plan.actions}
+        kinds = {one.kind for one in planned.plan.actions}
+        assert {"vacuum", "analyze", "reindex", "drop_leftover"} <= kinds, planned.report
         return {"estate": str(self._cared.sample.estate_file), "approve": planned.plan.digest, "window_minutes": 5}
 
     def check(self, verdict: dict[str, Any]) -> list[str]:
@@ -96,7 +97,7 @@ class MaintainDatabaseScenario:
         )
 
     def _rows(self, statement: str) -> list[Any]:
-        with self._cared.connect() as connection:
+        with self._cared.connect("-c role=none") as connection:
             return connection.execute(statement).fetchall()
 
     # --- moments -----------------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ class MaintainDatabaseScenario:
 
     def _await(self, statement: str, run: Run) -> bool:
         """Wait until our statement is at work; false where the run ended before it was seen."""
-        with self._cared.connect() as connection:
+        with self._cared.connect("-c role=none") as connection:
             asked = (
                 "SELECT 1 FROM pg_stat_activity WHERE application_name = 'caretaker-maintenance' "
                 f"AND state = 'active' AND query LIKE '{statement}%'"

@@ -27,12 +27,13 @@ class Cared:
             sample._site = None
         self.database: Any = sample.site.estate.databases[0]
 
-    def connect(self, user: str | None = None) -> psycopg.Connection[Any]:
-        """A session of the application's user, in autocommit."""
+    def connect(self, options: str = "") -> psycopg.Connection[Any]:
+        """A session of the application's user, in autocommit; with ``-c role=none`` it sees its user's sessions."""
         pin = SecretPin(secret=self.database.url_secret, version="latest")
         url = engines.parse(self.sample.site.secrets.access(pin), "a database")
         return psycopg.connect(
-            host=url.query["host"], user=url.username, password=url.password, dbname=url.database, autocommit=True
+            host=url.query["host"], user=url.username, password=url.password, dbname=url.database, autocommit=True,
+            options=options,
         )
 
     def care(self, **parameters: Any) -> MaintenanceVerdict:
