@@ -21,7 +21,7 @@ from tasks.site import open_site
 from tasks.upkeep_care import approved, care, care_locked, not_approved, rehearse, settle
 from tasks.upkeep_look import length_of, look, prove_ground
 from tasks.upkeep_plans import make_plan
-from tasks.upkeep_record import concluded, looked_at, planned, record, tell
+from tasks.upkeep_record import compare_next_time, concluded, looked_at, planned, record, tell
 from tasks.upkeep_store import broken_off, close_window, effects_since, measure, opened, write_window
 
 
@@ -69,14 +69,15 @@ async def maintain_database(request: MaintainDatabase) -> Any:
         plan = await rehearse(site, database, plan) if request.rehearse else plan
         window = await write_window(site, database, opened(database, before, length, plan.actions))
         light = tuple(action for action in plan.actions if action.light or action.refused)
-        _, pauses = await care(site, database, light, window)
-        why_not = await approved(site, plan, request.approve)
-        heavy = () if why_not else plan.heavy
-        _, more = await care(site, database, heavy, window)
-        effects = await effects_since(site, database, window.began)
-        effects = (*effects, *(not_approved(plan.heavy, why_not) if why_not else ()))
+        done, pauses = await care(site, database, light, window)
+        await record(site, database, window, plan, done, "light")
+        await compare_next_time(site, database, facts)
+        why_not, window = await approved(site, database, plan, window, request.approve)
+        heavy, more = await care(site, database, () if why_not else plan.heavy, window)
+        heavy = not_approved(plan.heavy, why_not) if why_not else heavy
+        await record(site, database, window, plan, heavy, "heavy")
+        effects = (*await effects_since(site, database, window.began), *(heavy if why_not else ()))
         verdict = concluded(plan, window, effects, (*pauses, *more), swept)
-        await record(site, database, facts, window, verdict)
         told = await tell(site, database, verdict)
         await close_window(site, database, verdict)
     return told

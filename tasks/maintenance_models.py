@@ -308,13 +308,16 @@ class GuardNote(Frozen):
 
 
 class WindowState(Frozen):
-    """A time in which is cared for, with the plan that was begun in it: what a killed run leaves for the next."""
+    """A time in which is cared for, with the plan that was begun in it: what a killed run leaves for the next.
+
+    ``approved`` are the statements that a person approved in it: what is left of them needs no second approval.
+    """
 
     database: str
     began: datetime
     until: datetime
     actions: tuple[Action, ...] = ()
-    pauses: tuple[GuardNote, ...] = ()
+    approved: tuple[str, ...] = ()
 
     def is_over(self, now: datetime) -> bool:
         """Whether nothing may run in it any more."""

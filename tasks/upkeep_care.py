@@ -26,7 +26,7 @@ from tasks.policies import WAIT, WRITE
 from tasks.scratch import Copy, open_copy, restore, scratch_instance, sweep
 from tasks.site import Site
 from tasks.upkeep_look import upkeep
-from tasks.upkeep_store import keep_effect, read_effects, settled
+from tasks.upkeep_store import keep_effect, read_effects, settled, write_window
 from tasks.upkeep_text import plan_report
 from tasks.upkeep_window import Window
 
@@ -100,17 +100,23 @@ def _care(
     return tuple(effect for effect in effects if effect.action.key in wanted), tuple(work.pauses)
 
 
-async def approved(site: Site, plan: MaintenancePlan, given: str) -> str:
-    """Why what is heavier than VACUUM and ANALYZE may not run; empty where a person approved it, or there is none."""
-    if not plan.heavy:
-        return ""
+async def approved(
+    site: Site, database: Database, plan: MaintenancePlan, window: WindowState, given: str
+) -> tuple[str, WindowState]:
+    """Why what is heavier than VACUUM and ANALYZE may not run, empty where a person approved it; and the window.
+
+    The window keeps what was approved: a run that goes on with it does the rest of that without asking again.
+    """
+    statements = tuple(action.statement for action in plan.heavy)
+    if set(statements) <= set(window.approved):
+        return "", window
     title = f"maintaining {plan.database}: {len(plan.heavy)} rebuilds or drops of indexes"
     question = Question(kind="maintain-database", title=title, plan=plan_report(plan), digest=plan.digest)
     try:
         await approve(site, question, given)
     except Refused as refusal:
-        return str(refusal)
-    return ""
+        return str(refusal), window
+    return "", await write_window(site, database, window.model_copy(update={"approved": statements}))
 
 
 def not_approved(actions: Sequence[Action], why: str) -> tuple[Effect, ...]:

@@ -9,7 +9,7 @@ import asyncio
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import upkeep_plan, upkeep_statements
 from tasks.analysis.days_left import MXID_LIMIT, XID_LIMIT, days_left
@@ -34,6 +34,8 @@ SHOWN_PERCENT, SHOWN_MXIDS = 10.0, 1_000_000
 #: Effects on less tell nothing of the speed.
 LEAST_BYTES = 8_000_000
 LEAST_EFFECTS = 3
+#: Older ones were of another disk, or of another tier.
+SPEEDS_OF = timedelta(days=400)
 #: A table of so many rows has counters, unless they were lost in a crash.
 COUNTED_ROWS = 1000
 
@@ -96,7 +98,7 @@ async def _ids(site: Site, subject: str, facts: Facts) -> DaysLeft:
 def _speeds(site: Site, database: Database) -> dict[str, float]:
     """Bytes a second of each kind of action, as past effects on this database show them."""
     found: dict[str, list[float]] = defaultdict(list)
-    for effect in read_effects(site, database, datetime.min.replace(tzinfo=UTC)):
+    for effect in read_effects(site, database, datetime.now(UTC) - SPEEDS_OF):
         if _tells_speed(effect):
             found[effect.action.kind].append(effect.action.bytes / effect.seconds)
     return {kind: statistics.median(speeds) for kind, speeds in found.items() if len(speeds) >= LEAST_EFFECTS}

@@ -83,20 +83,22 @@ def _why(effects: list[Effect]) -> str:
 
 
 async def record(
-    site: Site, database: Database, facts: Facts, window: WindowState, verdict: MaintenanceVerdict
+    site: Site, database: Database, window: WindowState, plan: MaintenancePlan, effects: tuple[Effect, ...], part: str
 ) -> None:
-    """Write the ledger's line of the care, and keep the statements for the next quarter."""
-    before = {effect.action.key: effect.before for effect in verdict.effects}
-    after = {effect.action.key: {"ended": effect.ended, **effect.after} for effect in verdict.effects}
-    if verdict.effects:
-        key = f"maintenance/{subject_of(site, database)}/{window.began:%Y%m%dT%H%M%S}/{run_name()}"
-        word = "maintained" if verdict.verdict == "maintained" else "failed" if verdict.verdict == "failed" else "held"
-        inputs = {"window_until": window.until.isoformat(), "digest": verdict.plan.digest}
-        await record_change(site, "maintenance", database.name, "quarterly care", word, key, inputs, before, after)
-    await _compare_next_time(site, database, facts)
+    """Write the ledger's line of a part of the care: the light one before anybody is asked about the heavy one."""
+    if not effects:
+        return
+    before = {effect.action.key: effect.before for effect in effects}
+    after = {effect.action.key: {"ended": effect.ended, **effect.after} for effect in effects}
+    ended = concluded(plan, window, effects, (), ()).verdict
+    word = ended if ended in ("maintained", "failed") else "held"
+    key = f"maintenance/{subject_of(site, database)}/{window.began:%Y%m%dT%H%M%S}/{run_name()}/{part}"
+    inputs = {"part": part, "window_until": window.until.isoformat(), "digest": plan.digest}
+    await record_change(site, "maintenance", database.name, "quarterly care", word, key, inputs, before, after)
 
 
-async def _compare_next_time(site: Site, database: Database, facts: Facts) -> None:
+async def compare_next_time(site: Site, database: Database, facts: Facts) -> None:
+    """Keep the statements for the next quarter, and the mean time of all of them for the chart."""
     kept = await read_statements(site, database)
     fresh = next_statements(facts, kept)
     if fresh is None or (kept is not None and fresh.snapshot.at - kept.snapshot.at < COMPARED_AFTER):

@@ -30,6 +30,8 @@ SIZE, USED, DEAD, LATENCY = "maintenance: database size", "maintenance: disk use
     "maintenance: mean statement"  # fmt: skip
 #: As many as a day for a year, and a sequence's less.
 HISTORY = 400
+#: More than a window can hold.
+MOST_EFFECTS = 20_000
 
 
 def subject_of(site: Site, database: Database) -> str:
@@ -106,7 +108,7 @@ async def effects_since(site: Site, database: Database, since: datetime) -> tupl
 
 def read_effects(site: Site, database: Database, since: datetime) -> tuple[Effect, ...]:
     """What was done since a time, read from the ledger."""
-    found = site.ledger.measurements(ACTION, subject_of(site, database), since=since)
+    found = site.ledger.measurements(ACTION, subject_of(site, database), since=since, limit=MOST_EFFECTS)
     effects = [Effect.model_validate_json(one.labels["effect"]) for one in found]
     return tuple({effect.action.key: effect for effect in effects}.values())
 

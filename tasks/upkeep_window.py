@@ -11,6 +11,7 @@ comes after the pause is gentler; see docs/decisions/0012-maintenance.md.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -38,6 +39,7 @@ OLDER = timedelta(seconds=10)
 MOST_LOCK_TRIES, MOST_REBUILDS, MOST_PAUSES = 3, 2, 8
 CLEAN_UP = timedelta(seconds=60)
 Keep = Callable[[Effect], None]
+_SESSION = re.compile(r"^session pid (\d+)")
 
 
 class Window:
@@ -160,6 +162,9 @@ class Window:
         )  # fmt: skip
 
     def _would_wait(self, worker: Worker, action: Action) -> str:
+        """Whom an action would wait for, or work in vain for; empty where nobody."""
+        if session := _SESSION.search(action.held_by):
+            return action.held_by if worker.still_open(int(session[1])) else ""
         if action.kind not in ("reindex", "drop_leftover"):
             return ""
         return "; ".join(worker.old_transactions(list(self._busy), OLDER)[:3])

@@ -88,6 +88,10 @@ class Worker:
         rows = self._rows("looking for old transactions", sql.OLD_TRANSACTIONS, ours=list(ours), seconds=seconds)
         return [f"pid {row.pid} ({row.of_user}, {row.state}) since {_clock(row.since)}" for row in rows]
 
+    def still_open(self, pid: int) -> bool:
+        """Whether a session's transaction is still there."""
+        return bool(self._rows("looking for a transaction", sql.STILL_OPEN, pid=pid))
+
     def _hear(self, notice: Any) -> None:
         if notice.severity_nonlocalized == "WARNING":
             self._warnings.append(" ".join(str(notice.message_primary).split()))

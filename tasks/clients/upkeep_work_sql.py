@@ -41,6 +41,12 @@ SELECT /* caretaker */ a.pid, coalesce(a.usename::text, '') AS of_user, coalesce
  ORDER BY a.xact_start
 """
 
+#: Whether a session still holds a snapshot that it took before.
+STILL_OPEN = """
+SELECT /* caretaker */ 1 FROM pg_stat_activity
+ WHERE pid = :pid AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+"""
+
 #: Who waits for us, also behind us in a queue, and for how long. Locks are seen by everybody.
 BLOCKED = """
 SELECT /* caretaker */ l.pid,
