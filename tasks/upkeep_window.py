@@ -38,6 +38,8 @@ REBUILD_LOCK = timedelta(minutes=5)
 OLDER = timedelta(seconds=10)
 MOST_LOCK_TRIES, MOST_REBUILDS, MOST_PAUSES = 3, 2, 8
 CLEAN_UP = timedelta(seconds=60)
+#: The server's clock and ours end the window at times so close.
+A_MOMENT = timedelta(seconds=1)
 Keep = Callable[[Effect], None]
 _SESSION = re.compile(r"^session pid (\d+)")
 
@@ -177,7 +179,7 @@ class Window:
 
     def _broken_off(self, worker: Worker, action: Action, attempt: int, why: str) -> bool:
         self._clean_up(worker, action)
-        if datetime.now(UTC) >= self._until:
+        if datetime.now(UTC) >= self._until - A_MOMENT:
             return self._end(action, "postponed", "the window ended while it ran", attempt)
         if attempt >= (MOST_REBUILDS if action.kind == "reindex" else MOST_PAUSES):
             return self._end(action, "disturbed", self._guard.why or why, attempt)
