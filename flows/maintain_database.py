@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.approvals import GivenApproval
 from tasks.drills import chosen_database
+from tasks.forms import DatabaseName, Form
 from tasks.ground import refuse_freeze
+from tasks.notifications import TELLS
 from tasks.site import open_site
 from tasks.upkeep_care import approved, care, care_locked, not_approved, rehearse, settle
 from tasks.upkeep_look import length_of, look, prove_ground
@@ -25,13 +27,11 @@ from tasks.upkeep_record import compare_next_time, concluded, looked_at, planned
 from tasks.upkeep_store import broken_off, close_window, effects_since, measure, opened, write_window
 
 
-class MaintainDatabase(BaseModel):
+class MaintainDatabase(Form):
     """What a person decides about the care of a database."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: whose database is cared for")
-    database: str = Field("", description="The database, by its name in the estate; empty: the only one there is")
+    database: DatabaseName = Field("", description="The database's name in the estate; empty: the only one there is")
     window_minutes: int = Field(
         90, ge=0, le=110, description="The hard end: what is not done by then is broken off or left for the next window"
     )
@@ -44,7 +44,7 @@ class MaintainDatabase(BaseModel):
     dry_run: bool = Field(False, description="Show the plan; write nothing")
 
 
-@flow(name="maintain-database", flow_run_name="maintain database", timeout_seconds=6 * 3600)
+@flow(name="maintain-database", flow_run_name="maintain database", timeout_seconds=6 * 3600, **TELLS)
 async def maintain_database(request: MaintainDatabase) -> Any:
     """Look, plan, do what is light, ask for what is heavy, do that, verify, record."""
     length = length_of(request.window_minutes)

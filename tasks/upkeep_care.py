@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from prefect import task
 
@@ -23,6 +24,7 @@ from tasks.locks import drill_locked, services_locked
 from tasks.maintenance_models import Action, Effect, GuardNote, MaintenancePlan, WindowState
 from tasks.models import SecretPin
 from tasks.policies import WAIT, WRITE
+from tasks.runs import run_name
 from tasks.scratch import Copy, open_copy, restore, scratch_instance, sweep
 from tasks.site import Site
 from tasks.upkeep_look import upkeep
@@ -91,9 +93,8 @@ def _care(
     done = settled(read_effects(site, database, window.began))
     todo = [action for action in actions if action.key not in done]
     progress.report("maintain", database.name, f"{len(todo)} actions until {window.until:%H:%M:%S} UTC")
-    work = Window(
-        workshop(site, database), database.maintenance, window.until, lambda effect: keep_effect(site, database, effect)
-    )
+    keep = partial(keep_effect, site, database, run_name())
+    work = Window(workshop(site, database), database.maintenance, window.until, keep)
     work.run(todo)
     wanted = {action.key for action in actions}
     effects = read_effects(site, database, window.began)

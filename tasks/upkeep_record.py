@@ -24,7 +24,8 @@ from tasks.maintenance_models import (
 )
 from tasks.pages import render
 from tasks.policies import WRITE
-from tasks.record import announce, publish_report, record_change, run_name
+from tasks.record import announce, publish_report, record_change
+from tasks.runs import run_name
 from tasks.site import Site
 from tasks.upkeep_page import page_of
 from tasks.upkeep_plans import next_statements
@@ -125,10 +126,10 @@ async def tell(site: Site, database: Database, verdict: MaintenanceVerdict) -> A
     done = done.model_copy(update={"report": verdict_report(done)})
     await publish_report("maintain-database", done.report, f"Care of {database.name}: {done.verdict}")
     urgent = [one for one in done.plan.advice if one.severity == "error"]
-    if done.verdict in ("failed", "incomplete") or urgent:
-        body = "; ".join(filter(None, (done.why, *(f"{one.subject}: {one.what}" for one in urgent))))
-        told = await announce(site, f"care of {site.estate.name}/{database.name}: {done.verdict}", body)
-        done = done.model_copy(update={"findings": told})
+    well = done.verdict not in ("failed", "incomplete") and not urgent
+    body = "; ".join(filter(None, (done.why, *(f"{one.subject}: {one.what}" for one in urgent))))
+    title, topic = f"care of {site.estate.name}/{database.name}: {done.verdict}", f"care of {database.name}"
+    done = done.model_copy(update={"findings": await announce(site, title, body, topic=topic, well=well)})
     return Failed(message=done.why, data=done) if done.verdict == "failed" else done
 
 

@@ -16,7 +16,6 @@ from tasks.estate import Database
 from tasks.maintenance_models import Action, Effect, Facts, KeptStatements, MaintenanceVerdict, WindowState
 from tasks.models import Measurement
 from tasks.policies import READ, WRITE
-from tasks.record import run_name
 from tasks.site import Site
 
 WINDOW, STATEMENTS = "window.json", "statements.json"
@@ -86,18 +85,10 @@ def opened(database: Database, before: WindowState | None, length: timedelta, ac
 # --- effects ---------------------------------------------------------------------------------------------------------
 
 
-def keep_effect(site: Site, database: Database, effect: Effect) -> None:
+def keep_effect(site: Site, database: Database, run: str, effect: Effect) -> None:
     """Write an effect into the ledger. Written twice, the later one counts."""
-    labels = {"effect": effect.model_dump_json(), "run": run_name_or_none(), "kind": effect.action.kind}
+    labels = {"effect": effect.model_dump_json(), "run": run, "kind": effect.action.kind}
     site.ledger.measure(ACTION, subject_of(site, database), effect.seconds, "s", datetime.now(UTC), labels)
-
-
-def run_name_or_none() -> str:
-    """The run's id; threads of a step know none."""
-    try:
-        return run_name()
-    except Exception:  # noqa: BLE001  outside of a run there is nothing to name
-        return "no-run"
 
 
 @task(**READ)
