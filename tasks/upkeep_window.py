@@ -118,6 +118,7 @@ class Window:
         if waits := self._would_wait(worker, action):
             return self._later(action, attempt, "held_back", waits)
         began = datetime.now(UTC)
+        self._clean_up(worker, action)  # a server that was restarted under an earlier attempt kept what that left
         try:
             before = worker.measure(action)
             clock = time.monotonic()
