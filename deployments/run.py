@@ -36,6 +36,7 @@ FLOWS: dict[str, tuple[str, str, str]] = {
     "take-manifest": ("flows.take_manifest", "take_manifest", "TakeManifest"),
     "record-heartbeat": ("flows.record_heartbeat", "record_heartbeat", "RecordHeartbeat"),
     "update-dependencies": ("flows.update_dependencies", "update_dependencies", "UpdateDependencies"),
+    "maintain-database": ("flows.maintain_database", "maintain_database", "MaintainDatabase"),
 }
 
 #: How long the end of a run waits for its events to be sent.

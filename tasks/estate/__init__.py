@@ -8,6 +8,7 @@ from tasks.estate.cloud_run import Canary, CanaryStep, Migration, Probe, Service
 from tasks.estate.costs import Costs, Unit
 from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences, TableRule
 from tasks.estate.estate import Estate
+from tasks.estate.maintenance import MaintenancePolicy
 from tasks.estate.review import Review
 from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, Notify, Secret
 
@@ -21,6 +22,7 @@ __all__ = [
     "Estate",
     "Freeze",
     "Google",
+    "MaintenancePolicy",
     "ManifestPolicy",
     "Migration",
     "Notify",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences
+from tasks.estate.maintenance import MaintenancePolicy
 from tasks.models import Frozen
 
 #: https://cloud.google.com/resource-manager/docs/creating-managing-projects: 6 to 30 letters, digits, hyphens.
@@ -71,7 +72,7 @@ class Database(Frozen):
 
     ``users`` are the login users between which a rotation alternates; ``url_secret`` holds the connection string that
     the services read; ``must_not_be_empty`` are tables without whose rows a restored backup proves nothing.
-    ``manifest``, ``objects`` and ``drill`` say how its backups are proved.
+    ``manifest``, ``objects`` and ``drill`` say how its backups are proved; ``maintenance`` when it needs care.
     """
 
     name: ShortName
@@ -85,6 +86,7 @@ class Database(Frozen):
     manifest: ManifestPolicy = ManifestPolicy()
     objects: tuple[ObjectReferences, ...] = ()
     drill: DrillPolicy = DrillPolicy()
+    maintenance: MaintenancePolicy = MaintenancePolicy()
 
 
 class Secret(Frozen):

@@ -14,9 +14,11 @@ from rich.table import Table
 from tests.chaos.cases import generate, sample
 from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, Outcome, Scenario, run_all
+from tests.chaos.maintain_database_scenario import MaintainDatabaseScenario
 from tests.chaos.roll_back_scenario import RollBackScenario
 from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
 from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
+from tests.flows.care import Cared
 from tests.flows.drills import Drilled
 from tests.sample import Sample, run
 from tests.stack import Stack, running_stack
@@ -46,6 +48,9 @@ def _outcomes(flow: str, folder: Path, stack: Stack, arguments: argparse.Namespa
             f"{flow}: {len(chosen)} of {len(cases)} cases, from {len(cases) // 4} writing calls of a clean run"
         )
         outcomes += run_all(harness, chosen, _tell)
+        for outcome in scenario.moments() if isinstance(scenario, MaintainDatabaseScenario) else ():
+            _tell(outcome)
+            outcomes.append(outcome)
     return outcomes
 
 
@@ -75,8 +80,14 @@ def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
     return [VerifyBackupsScenario(drilled, pick) for pick in ("newest", "point_in_time")]
 
 
+def _maintain_database(folder: Path, stack: Stack) -> list[Scenario]:
+    cared = Cared(Sample(folder / "estate", "chaos-care").write().seed())
+    return [MaintainDatabaseScenario(cared, stack.control)]
+
+
 SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {
     "deploy": _deploy,
+    "maintain-database": _maintain_database,
     "roll-back": _roll_back,
     "verify-backups": _verify_backups,
     "weekly-review": _weekly_review,

@@ -1,0 +1,191 @@
+"""The plan: what is done, in which order, at which price; what a person is advised; what runs out.
+
+Safety property: an action without head-room is refused here, before anything runs, and one that is held back by
+somebody's transaction says so. Whatever is heavier than VACUUM and ANALYZE is covered by the digest that is approved:
+another index in the plan is another digest, another size is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from tasks.analysis import upkeep_indexes as indexes
+from tasks.analysis.upkeep_advice import held_back, tuning
+from tasks.analysis.upkeep_needs import Need, needs
+from tasks.estate.maintenance import MaintenancePolicy
+from tasks.maintenance_models import (
+    Action,
+    Advice,
+    DaysLeft,
+    Facts,
+    IndexFacts,
+    MaintenancePlan,
+    StatementChange,
+)
+
+VACUUM_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
+REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for older transactions"
+#: Bytes a second, until the ledger knows better.
+SPEEDS = {"vacuum": 60e6, "analyze": 120e6, "reindex": 25e6, "drop_leftover": 1e9}
+#: A rebuild writes the new index and as much again into the log.
+LOGGED_AGAIN = 2.0
+
+
+def plan(
+    database: str, facts: Facts, policy: MaintenancePolicy, *, counters_lost: bool = False,
+    speeds: dict[str, float] | None = None, days_left: Sequence[DaysLeft] = (),
+    statements: Sequence[StatementChange] = (), statements_since: str = "",
+) -> MaintenancePlan:
+    """The whole plan of what was seen."""
+    pace = {**SPEEDS, **(speeds or {})}
+    needed = needs(facts.tables, policy, facts.holders, counters_lost)
+    of_tables, rebuilds = _tables(needed, facts.server.version, pace), _rebuilds(facts.indexes, policy, pace)
+    ordered = with_head_room(_in_order([*of_tables, *_leftovers(facts.indexes), *rebuilds]), facts, policy)
+    said = (
+        *held_back(facts, needed),
+        *indexes.advice(facts.indexes, facts.foreign_keys, policy, facts.server.stats_reset, facts.server.at),
+        *indexes.table_bloat(facts.tables, policy),
+        *tuning(facts, days_left, policy),
+    )
+    own = [table for table in facts.tables if not table.is_system]
+    return MaintenancePlan(
+        database=database, at=facts.server.at, actions=ordered, days_left=tuple(days_left),
+        advice=said, statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
+        digest=digest(ordered), tables=len(own),
+        healthy=len(own) - len({action.table for action in ordered} & {table.name for table in own}),
+    )  # fmt: skip
+
+
+def digest(actions: Iterable[Action]) -> str:
+    """What an approval is given for: the statements heavier than VACUUM and ANALYZE; empty where there is none."""
+    heavy = sorted(action.statement for action in actions if not action.light and not action.refused)
+    return hashlib.sha256(json.dumps(heavy).encode()).hexdigest() if heavy else ""
+
+
+def with_head_room(actions: Sequence[Action], facts: Facts, policy: MaintenancePolicy) -> tuple[Action, ...]:
+    """Refuse what the disk has no room for, with the estate's reserve kept free. One rebuild runs at a time."""
+    used, disk = facts.server.used_bytes, facts.server.disk_bytes
+    return tuple(_checked(action, used, disk, policy) for action in actions)
+
+
+def _checked(action: Action, used: int | None, disk: int, policy: MaintenancePolicy) -> Action:
+    if not action.disk_bytes:
+        return action
+    if used is None or not disk:
+        why = "how full the disk is needs pg_monitor to know" if disk else "the disk's size is not known"
+        return action.model_copy(update={"refused": why})
+    free = disk * (1 - policy.reserve_percent / 100) - used
+    if action.disk_bytes <= free:
+        return action
+    why = (
+        f"no head-room: it needs {_megabytes(action.disk_bytes)}, and {_megabytes(max(0.0, free))} are free beside "
+        f"{policy.reserve_percent:g} % of reserve"
+    )
+    return action.model_copy(update={"refused": why})
+
+
+def _in_order(actions: Sequence[Action]) -> list[Action]:
+    """Freezes, VACUUM, ANALYZE, the neediest first; then leftovers, which only cost; rebuilds, the smallest first.
+
+    What is held back comes last among its kind: whoever holds it may be gone by then.
+    """
+    kinds = {"vacuum": 0, "analyze": 1, "drop_leftover": 2, "reindex": 3}
+
+    def place(numbered: tuple[int, Action]) -> tuple[object, ...]:
+        number, action = numbered
+        size = action.bytes if action.kind == "reindex" else 0
+        return kinds[action.kind], bool(action.held_by), not action.freeze, size, number
+
+    ordered = [action for _, action in sorted(enumerate(actions), key=place)]
+    return [action.model_copy(update={"rank": rank}) for rank, action in enumerate(ordered, 1)]
+
+
+def _tables(found: Sequence[Need], version: int, pace: dict[str, float]) -> Iterable[Action]:
+    for need in found:
+        if not need.table.may_maintain:
+            continue
+        kind = "vacuum" if need.vacuum else "analyze"
+        table = need.table
+        yield Action(
+            kind=kind, target=table.name, quoted=table.quoted, oid=table.oid, table=table.name,
+            table_oid=table.oid,
+            statement=vacuum_statement(table.quoted, version, freeze=need.freeze, analyze=need.analyze) if need.vacuum
+            else f"ANALYZE {table.quoted}",
+            reasons=need.reasons, gain=_gain(need), lock=VACUUM_LOCK, bytes=table.bytes,
+            seconds=_seconds(table.bytes, pace[kind]), freeze=need.freeze, analyze=need.analyze, held_by=need.held_by,
+        )  # fmt: skip
+
+
+def vacuum_statement(quoted: str, version: int, *, freeze: bool, analyze: bool) -> str:
+    """The statement of a VACUUM. The database's own mark of its oldest table is set once, at the end."""
+    options = ["FREEZE"] * freeze + ["ANALYZE"] * analyze + ["SKIP_DATABASE_STATS"] * (version >= 160000)
+    return f"VACUUM ({', '.join(options)}) {quoted}" if options else f"VACUUM {quoted}"
+
+
+def _gain(need: Need) -> str:
+    table = need.table
+    parts = [f"{table.dead:,} dead rows removed" if need.vacuum and table.dead else ""]
+    parts.append("no forced freeze for another cycle" if need.freeze else "")
+    parts.append("plans on today's statistics" if need.analyze else "")
+    parts.append("index-only scans, small freezes" if need.vacuum and not (table.dead or need.freeze) else "")
+    return "; ".join(filter(None, parts))
+
+
+def _leftovers(found: Sequence[IndexFacts]) -> Iterable[Action]:
+    for index in found:
+        if indexes.is_leftover(index) and index.may_maintain:
+            yield Action(
+                kind="drop_leftover", target=index.name, quoted=index.quoted, oid=index.oid, table=index.table,
+                table_oid=index.table_oid,
+                statement=f"DROP INDEX CONCURRENTLY IF EXISTS {index.quoted}",
+                reasons=("what a broken-off REINDEX CONCURRENTLY left: kept up to date and used by no query",),
+                gain=f"{_megabytes(index.bytes)}, and one index less to write", lock=VACUUM_LOCK, bytes=index.bytes,
+                seconds=1,
+            )  # fmt: skip
+
+
+def _rebuilds(found: Sequence[IndexFacts], policy: MaintenancePolicy, pace: dict[str, float]) -> Iterable[Action]:
+    for index in found:
+        if not index.may_maintain or index.building:
+            continue
+        broken = indexes.is_broken(index)
+        why = "invalid: kept up to date and used by no query" if broken else indexes.bloat(index, policy)
+        if not why:
+            continue
+        fresh = index.bytes if broken else index.bytes - indexes.wasted_bytes(index)
+        yield Action(
+            kind="reindex", target=index.name, quoted=index.quoted, oid=index.oid, table=index.table,
+            table_oid=index.table_oid, statement=f"REINDEX INDEX CONCURRENTLY {index.quoted}", reasons=(why,),
+            gain="usable again" if broken else f"{_megabytes(index.bytes - fresh)} and shorter scans",
+            lock=REINDEX_LOCK, bytes=index.bytes, seconds=_seconds(index.bytes, pace["reindex"]),
+            disk_bytes=int(max(fresh, 8192) * LOGGED_AGAIN),
+        )  # fmt: skip
+
+
+def _seconds(size: int, pace: float) -> float:
+    return round(0.05 + size / pace, 2)
+
+
+def fits(action: Action, left: timedelta) -> bool:
+    """Whether an action is likely to end in what is left of the window. A VACUUM may begin: it may be broken off."""
+    return action.light or action.seconds <= left.total_seconds()
+
+
+def merged(fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str]) -> MaintenancePlan:
+    """A plan that goes on with one that was broken off: what is done is out, what the counters forgot is in again."""
+    known = {action.key for action in fresh.actions}
+    again = [action for action in before if action.key not in known | done and not action.refused]
+    actions = tuple(_in_order([*(one for one in fresh.actions if one.key not in done), *again]))
+    return fresh.model_copy(update={"actions": actions, "digest": digest(actions)})
+
+
+def by_kind(said: Sequence[Advice], kind: str) -> tuple[Advice, ...]:
+    """The advice of one kind."""
+    return tuple(one for one in said if one.kind == kind)
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f} MB"

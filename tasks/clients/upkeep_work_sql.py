@@ -1,0 +1,112 @@
+"""The statements that run while a database is cared for: what an object measures, who waits for us, how far we are.
+
+Every one reads only, but for the cancellation of our own statements. Each is short: they run every second. The comment
+in them keeps them out of the latency that they measure.
+"""
+
+from __future__ import annotations
+
+#: Before and after: what a VACUUM or ANALYZE changes of a table. By name, so that a table that is gone gives no row.
+TABLE = """
+SELECT /* caretaker */ pg_stat_get_dead_tuples(c.oid)::float8 AS dead_rows,
+       pg_stat_get_mod_since_analyze(c.oid)::float8 AS changed_rows,
+       pg_stat_get_ins_since_vacuum(c.oid)::float8 AS inserted_rows, pg_table_size(c.oid)::float8 AS bytes,
+       (100 * least(1, c.relallvisible::float8 / nullif(c.relpages, 0))) AS visible_percent,
+       CASE WHEN c.relkind = 'p' THEN 0 ELSE greatest(age(c.relfrozenxid), age(t.relfrozenxid)) END::float8 AS xid_age,
+       (SELECT count(*) FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
+         WHERE n.oid = c.relnamespace AND s.tablename = c.relname)::float8 AS columns_known
+  FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = to_regclass(:quoted)
+"""
+INDEX = """
+SELECT /* caretaker */ pg_relation_size(c.oid)::float8 AS bytes, (i.indisvalid AND i.indisready)::int::float8 AS valid
+  FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.oid = to_regclass(:quoted)
+"""
+
+#: What a broken-off REINDEX CONCURRENTLY left on a table, and nobody is building.
+LEFTOVERS = """
+SELECT /* caretaker */ format('%I.%I', n.nspname, c.relname) AS quoted, n.nspname || '.' || c.relname AS name
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE i.indrelid = CAST(:oid AS oid) AND NOT (i.indisvalid AND i.indisready AND i.indislive)
+   AND c.relname ~ '_cc(new|old)[0-9]*$'
+   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)
+ ORDER BY 1
+"""
+#: Transactions that a REINDEX CONCURRENTLY would wait for, the oldest first.
+OLD_TRANSACTIONS = """
+SELECT /* caretaker */ a.pid, coalesce(a.usename::text, '') AS of_user, coalesce(a.state, '') AS state,
+       a.xact_start AS since
+  FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.backend_xmin IS NOT NULL
+   AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
+ ORDER BY a.xact_start
+"""
+
+#: Whether a session still holds a snapshot that it took before.
+STILL_OPEN = """
+SELECT /* caretaker */ 1 FROM pg_stat_activity
+ WHERE pid = :pid AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+"""
+
+#: Who waits for us, also behind us in a queue, and for how long. Locks are seen by everybody.
+BLOCKED = """
+SELECT /* caretaker */ l.pid,
+       extract(epoch FROM clock_timestamp() - coalesce(l.waitstart, clock_timestamp()))::float8 AS seconds
+  FROM pg_locks l
+ WHERE NOT l.granted AND l.pid <> ALL(:ours) AND pg_blocking_pids(l.pid) && CAST(:ours AS int[])
+"""
+#: Sessions of others that were at work in the last seconds; without pg_read_all_stats, all of them.
+OTHERS = """
+SELECT /* caretaker */ count(*) FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.pid <> pg_backend_pid()
+   AND coalesce(a.backend_type, 'client backend') = 'client backend'
+   AND coalesce(a.application_name, '') NOT LIKE 'caretaker%'
+   AND (a.state IS NULL OR a.state = 'active' OR a.state_change > clock_timestamp() - interval '5 seconds')
+"""
+#: How far the furthest replica is behind, in bytes. Needs pg_monitor; without it NULL.
+LAG = """
+SELECT /* caretaker */ max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn))::float8 FROM pg_stat_replication
+"""
+#: A small piece of work whose time tells how busy the server is, where pg_stat_statements does not.
+PROBE = "SELECT /* caretaker */ count(*) FROM pg_class WHERE relpages > 0"
+
+#: The application's statements that ran most, by calls. COMMIT is among them: it waits for the log.
+WATCHED = """
+SELECT /* caretaker */ queryid::text FROM {schema}.pg_stat_statements
+ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND queryid IS NOT NULL
+   AND query !~* 'caretaker|^\\s*(vacuum|analyze|reindex|drop|create|copy|begin|set |show )'
+ GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 60
+"""
+COUNTERS = """
+SELECT /* caretaker */ queryid::text AS id, sum(calls)::int8 AS calls, sum(total_exec_time)::float8 AS total_ms
+  FROM {schema}.pg_stat_statements(false)
+ WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND queryid::text = ANY(:ids)
+ GROUP BY 1
+"""
+
+#: Sessions of an earlier run of ours; the caller holds the lock. Waits until each is gone, 5 s at the most. Chosen
+#: first and ended then: conditions of one WHERE have no order, and it must not end itself.
+END_STRAYS = """
+WITH strays AS MATERIALIZED (
+    SELECT pid FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE :application)
+SELECT /* caretaker */ pid FROM strays WHERE pg_terminate_backend(pid, 5000)
+"""
+
+CANCEL = "SELECT /* caretaker */ pg_cancel_backend(pid) FROM unnest(CAST(:ours AS int[])) pid"
+
+PROGRESS = """
+SELECT /* caretaker */ p.pid, p.relid::regclass::text AS name, p.phase,
+       CASE WHEN p.heap_blks_total > 0
+            THEN (p.heap_blks_scanned + p.heap_blks_vacuumed)::float8
+                 / (p.heap_blks_total + greatest(p.heap_blks_vacuumed, CASE WHEN p.num_dead_item_ids > 0
+                                                                        THEN p.heap_blks_total ELSE 0 END)) END AS done
+  FROM pg_stat_progress_vacuum p WHERE p.pid = ANY(:ours)
+UNION ALL
+SELECT p.pid, p.relid::regclass::text, p.phase,
+       CASE WHEN p.sample_blks_total > 0 THEN p.sample_blks_scanned::float8 / p.sample_blks_total END
+  FROM pg_stat_progress_analyze p WHERE p.pid = ANY(:ours)
+UNION ALL
+SELECT p.pid, p.relid::regclass::text, p.phase,
+       CASE WHEN p.blocks_total > 0 THEN p.blocks_done::float8 / p.blocks_total END
+  FROM pg_stat_progress_create_index p WHERE p.pid = ANY(:ours)
+"""

@@ -1,0 +1,158 @@
+"""Proves that a database can be cared for, and looks at it: reads only.
+
+Safety property: a replica, a server in recovery, a database without tables or without rights stops the flow here, in
+one line, before anything runs. What could not be seen for want of a right is said, and never counts as healthy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from prefect import task
+
+from tasks.analysis import upkeep_indexes as indexes
+from tasks.clients.upkeep import Look, Upkeep
+from tasks.errors import BadInput, Missing, NotAllowed, Refused, TransientError
+from tasks.estate import Database
+from tasks.maintenance_models import Facts, IndexFacts, ServerFacts, TableFacts
+from tasks.models import Finding, SecretPin
+from tasks.policies import READ
+from tasks.site import Site
+
+#: So many suspects are measured; each is read whole.
+MOST_MEASURED = 20
+
+
+def length_of(minutes: int) -> timedelta:
+    """The length of the window. Raises BadInput for one of no length, in which nothing can be done."""
+    if minutes <= 0:
+        raise BadInput("caring for a database failed: the window has no length; pass window_minutes of 1 or more")
+    return timedelta(minutes=minutes)
+
+
+@task(**READ)
+async def prove_ground(site: Site, database: Database) -> ServerFacts:
+    """The server's state. Raises Refused for a replica, for a server in recovery and for one that is read-only."""
+    return await asyncio.to_thread(_prove, site, database)
+
+
+def _prove(site: Site, database: Database) -> ServerFacts:
+    instance = site.sql.instance(database.instance)
+    if instance.state != "RUNNABLE":
+        raise Refused(f"caring for {database.name} refused: {instance.name} is {instance.state}; start it first")
+    with upkeep(site, database).session() as look:
+        server = look.server()
+    refuse_unfit(server, database.name, instance.name)
+    return server.model_copy(update={"disk_bytes": instance.disk_gb * 1024**3, "tier": instance.tier})
+
+
+def refuse_unfit(server: ServerFacts, database: str, instance: str) -> None:
+    """Raise Refused where no VACUUM can run."""
+    if server.is_replica:
+        raise Refused(f"caring for {database} refused: {instance} is a read-only replica; name its primary instead")
+    if server.in_recovery:
+        raise Refused(f"caring for {database} refused: {instance} is in recovery; wait until it is over")
+    if server.read_only:
+        raise Refused(
+            f"caring for {database} refused: {instance} is read-only; set default_transaction_read_only off, or wait "
+            "until its disk is no longer full"
+        )
+
+
+@task(**READ)
+async def look(site: Site, database: Database, server: ServerFacts) -> Facts:
+    """Look at everything. Raises Missing where there is no table, and NotAllowed where none may be vacuumed."""
+    return await asyncio.to_thread(_look, site, database, server)
+
+
+def _look(site: Site, database: Database, server: ServerFacts) -> Facts:
+    with upkeep(site, database).session() as session:
+        return see(session, database, server)
+
+
+def see(session: Look, database: Database, server: ServerFacts) -> Facts:
+    """Everything that one session can see of a database."""
+    tables, found = session.tables(server.version), session.indexes(server.version)
+    _refuse_empty(database, server, [table for table in tables if not table.is_system])
+    schema = session.pgstattuple()
+    suspects = indexes.suspects(found, database.maintenance)
+    statements = session.statements(server.version)
+    return Facts(
+        server=server,
+        tables=_with_space(session, tables, schema, database),
+        indexes=_with_density(session, found, suspects, schema),
+        foreign_keys=tuple(session.foreign_keys()), sequences=tuple(session.sequences()),
+        holders=tuple(session.holders()), statements=statements,
+        missing=tuple(_missing(server, tables, bool(suspects) and schema is None, statements is None)),
+    )  # fmt: skip
+
+
+def upkeep(site: Site, database: Database) -> Upkeep:
+    """The client that looks at production."""
+    return Upkeep(site.secrets.access(SecretPin(secret=database.url_secret, version="latest")))
+
+
+def _refuse_empty(database: Database, server: ServerFacts, tables: list[TableFacts]) -> None:
+    if not tables:
+        raise Missing(f"caring for {database.name} failed: {server.user} sees no table; deploy the application first")
+    if not any(table.may_maintain for table in tables):
+        raise NotAllowed(
+            f"caring for {database.name} failed: {server.user} may vacuum none of its {len(tables)} tables; "
+            f"as their owner: GRANT {_maintain(server)} TO {server.user}"
+        )
+
+
+def _maintain(server: ServerFacts) -> str:
+    return "MAINTAIN ON ALL TABLES IN SCHEMA public" if server.version >= 170000 else "<the tables' owner>"
+
+
+def _with_density(
+    session: Look, found: list[IndexFacts], suspects: tuple[IndexFacts, ...], schema: str | None
+) -> tuple[IndexFacts, ...]:
+    """The indexes, with the largest suspects measured."""
+    chosen = sorted(suspects, key=lambda index: -index.bytes)[:MOST_MEASURED] if schema else []
+    density = {index.oid: _unless_locked(partial(session.measure_index, index, schema or "")) for index in chosen}
+    return tuple(index.model_copy(update={"density": density.get(index.oid)}) for index in found)
+
+
+def _unless_locked(measure: Callable[[], float | None]) -> float | None:
+    """What a measurement gives; None where somebody has locked what it reads, or it took too long."""
+    try:
+        return measure()
+    except TransientError as error:
+        if "55P03" in str(error) or "57014" in str(error):
+            return None
+        raise
+
+
+def _with_space(
+    session: Look, tables: list[TableFacts], schema: str | None, database: Database
+) -> tuple[TableFacts, ...]:
+    suspects = indexes.suspect_tables(tables, database.maintenance)
+    chosen = sorted(suspects, key=lambda table: -table.bytes)[:MOST_MEASURED] if schema else []
+    free = {table.oid: _unless_locked(partial(session.measure_table, table, schema or "")) for table in chosen}
+    return tuple(table.model_copy(update={"free_percent": free.get(table.oid)}) for table in tables)
+
+
+def _missing(
+    server: ServerFacts, tables: list[TableFacts], wants_pgstattuple: bool, wants_statements: bool
+) -> list[Finding]:
+    """What a right or an extension would be needed for."""
+    denied = [table.name for table in tables if not table.may_maintain and not table.is_system]
+    found = (
+        (not server.monitors, server.user, "others' transactions, replicas and the size of the log are not seen",
+         f"GRANT pg_monitor TO {server.user}"),
+        (bool(denied), ", ".join(denied[:3]), f"{server.user} may not vacuum {len(denied)} of the tables",
+         f"as their owner: GRANT {_maintain(server)} TO {server.user}"),
+        (wants_statements, "pg_stat_statements", "no statement's time is known, and the guard sees its own probe alone",
+         "CREATE EXTENSION pg_stat_statements"),
+        (wants_pgstattuple, "pgstattuple", "bloat is estimated, not measured", "CREATE EXTENSION pgstattuple"),
+    )  # fmt: skip
+    return [
+        Finding(severity="info", subject=subject, what=what, way_out=way_out)
+        for is_missing, subject, what, way_out in found
+        if is_missing
+    ]

@@ -1,0 +1,185 @@
+"""The care of a database through the flow: on 200 tables with planted needs, every need is met and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deployments.run import run_flow
+from tasks.errors import Conflict
+from tasks.maintenance_models import Effect, MaintenanceVerdict
+from tasks.upkeep_store import ACTION, DEAD, SIZE, XID, opened
+from tests import planted
+from tests.flows.care import Cared
+from tests.sample import Sample
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def cared(new_sample: Callable[..., Sample]) -> Cared:
+    """A database of 200 tables with planted needs."""
+    found = Cared(new_sample("care"))
+    with found.connect() as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements; CREATE EXTENSION pgstattuple")
+        planted.plant(connection)
+    return found
+
+
+@pytest.fixture(scope="module")
+def planned(cared: Cared, stack: Stack) -> tuple[MaintenanceVerdict, list[str]]:
+    """A dry run while an old transaction is open, and the writing calls that it made."""
+    after = max((call.seq for call in stack.control.calls(project=cared.sample.project)), default=0)
+    with cared.connect() as connection, planted.held(connection):
+        verdict = cared.care(dry_run=True)
+    writes = stack.control.calls(project=cared.sample.project, writes_only=True, after=after)
+    return verdict, [call.method for call in writes]
+
+
+@pytest.fixture(scope="module")
+def light(cared: Cared, planned: tuple[MaintenanceVerdict, list[str]]) -> MaintenanceVerdict:
+    """A run without an approval, the old transaction being gone."""
+    assert planned[0].verdict == "planned"
+    return cared.care()
+
+
+@pytest.fixture(scope="module")
+def whole(cared: Cared, light: MaintenanceVerdict) -> MaintenanceVerdict:
+    """A run with the approval of what was left."""
+    return cared.care(approve=light.plan.digest[:12])
+
+
+def targets(verdict: MaintenanceVerdict, *kinds: str) -> set[str]:
+    return {action.target.removeprefix("public.") for action in verdict.plan.actions if action.kind in kinds}
+
+
+def effects(verdict: MaintenanceVerdict, ended: str = "done") -> dict[str, Effect]:
+    found = [effect for effect in verdict.effects if effect.ended == ended]
+    return {effect.action.target.removeprefix("public."): effect for effect in found}
+
+
+def test_every_planted_need_is_in_the_plan_and_no_healthy_table_is(
+    planned: tuple[MaintenanceVerdict, list[str]]
+) -> None:
+    plan = planned[0].plan
+    assert targets(planned[0], "vacuum") == planted.VACUUM | {planted.HELD}
+    assert targets(planned[0], "analyze") == planted.ANALYZE
+    assert targets(planned[0], "reindex") == planted.BLOATED | {planted.BROKEN}
+    assert targets(planned[0], "drop_leftover") == {planted.LEFTOVER}
+    assert [action.target for action in plan.actions if action.freeze] == ["public.old_ids"]
+    assert [action.target for action in plan.actions if action.held_by] == [f"public.{planted.HELD}"]
+    assert plan.tables == 200
+
+
+def test_what_is_a_persons_to_change_is_told(planned: tuple[MaintenanceVerdict, list[str]]) -> None:
+    told = {(one.kind, one.subject.rpartition(".")[2]) for one in planned[0].plan.advice}
+    assert {
+        ("duplicate index", planted.DUPLICATE), ("duplicate index", planted.PREFIX),
+        ("missing index", planted.FOREIGN_KEY), ("tune", planted.SEQUENCE), ("vacuum held back", "session"),
+    } <= told  # fmt: skip
+
+
+def test_a_dry_run_writes_nothing(planned: tuple[MaintenanceVerdict, list[str]], cared: Cared) -> None:
+    assert planned[1] == []
+    assert planned[0].plan.digest in planned[0].report or planned[0].plan.digest[:12] in planned[0].report
+
+
+def test_without_an_approval_the_light_work_is_done_and_the_heavy_waits(light: MaintenanceVerdict) -> None:
+    assert light.verdict == "incomplete"
+    assert set(effects(light)) == planted.VACUUM | planted.ANALYZE | {planted.HELD}
+    waiting = effects(light, "not_approved")
+    assert set(waiting) == planted.BLOATED | {planted.BROKEN, planted.LEFTOVER}
+    assert all(light.plan.digest[:12] in effect.why for effect in waiting.values())
+
+
+def test_each_actions_effect_is_measured(light: MaintenanceVerdict, whole: MaintenanceVerdict) -> None:
+    found = effects(light)
+    for name in ("dead_1", "dead_2", "dead_3", planted.HELD):
+        assert (found[name].before["dead_rows"], found[name].after["dead_rows"]) == (1500, 0)
+    for name in ("stale_1", "stale_2"):
+        assert (found[name].before["changed_rows"], found[name].after["changed_rows"]) == (1400, 0)
+    assert (found["never_analyzed"].before["columns_known"], found["never_analyzed"].after["columns_known"]) == (0, 3)
+    for name in ("insert_only_1", "insert_only_2"):
+        assert (found[name].before["inserted_rows"], found[name].after["visible_percent"]) == (12000, 100)
+    assert found["old_ids"].before["xid_age"] >= planted.FREEZE_AGE > found["old_ids"].after["xid_age"]
+    found = effects(whole)
+    for name in planted.BLOATED:
+        assert found[name].after["bytes"] < 0.3 * found[name].before["bytes"]
+    assert (found[planted.BROKEN].before["valid"], found[planted.BROKEN].after["valid"]) == (0, 1)
+    assert found[planted.LEFTOVER].before
+    assert not found[planted.LEFTOVER].after
+
+
+def test_what_was_done_in_the_window_is_not_done_again(light: MaintenanceVerdict, whole: MaintenanceVerdict) -> None:
+    assert whole.verdict == "maintained"
+    assert whole.began == light.began
+    assert targets(whole, "vacuum", "analyze") == set()
+    before = {one.action.key: one.began for one in light.effects if one.ended == "done"}
+    assert {one.action.key: one.began for one in whole.effects if one.action.light} == before
+
+
+def test_afterwards_the_database_is_healthy_and_the_ledger_knows_why(cared: Cared, whole: MaintenanceVerdict) -> None:
+    assert whole.plan.digest
+    again = cared.care()
+    assert (again.verdict, again.plan.actions) == ("nothing_to_do", ())
+    ledger = cared.sample.site.ledger
+    subject = f"{cared.sample.project}/{cared.database.name}"
+    changes = [one for one in ledger.changes(kind="maintenance") if one.inputs["project"] == cared.sample.project]
+    told = [(one.inputs["part"], one.verdict) for one in changes]
+    assert told == [("heavy", "maintained"), ("heavy", "held"), ("light", "maintained")]
+    assert ledger.verify_chain() is None
+    assert len(ledger.measurements(ACTION, subject)) == len(whole.effects)
+    for name in (XID, SIZE, DEAD):
+        assert len(ledger.measurements(name, subject)) == 3, "one of each real run"
+
+
+def test_the_page_has_charts_and_what_was_done(cared: Cared, whole: MaintenanceVerdict) -> None:
+    page = cared.sample.site.bucket.get(whole.page.removeprefix(f"gs://{cared.sample.site.bucket.name}/")).decode()
+    assert "<svg" in page
+    for words in ("What will run out, and when", "REINDEX INDEX CONCURRENTLY", "Growth", planted.DUPLICATE):
+        assert words in page
+
+
+def test_a_look_measures_and_changes_nothing(cared: Cared, whole: MaintenanceVerdict) -> None:
+    subject = f"{cared.sample.project}/{cared.database.name}"
+    before = cared.sample.site.ledger.measurements(XID, subject)
+    assert cared.care(look_only=True).verdict == "measured"
+    assert len(cared.sample.site.ledger.measurements(XID, subject)) == len(before) + 1
+    assert len(cared.sample.site.ledger.measurements(ACTION, subject)) == len(whole.effects)
+
+
+def test_a_second_run_at_the_same_time_is_refused_with_the_holders_name(cared: Cared) -> None:
+    with cared.sample.site.ledger.lock(f"{cared.sample.project}/maintenance/pyplots", holder="caretaker somebody"):
+        outcome = cared.outcome()
+    assert isinstance(outcome, Conflict)
+    assert "caretaker somebody" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (["window_minutes=0"], "the window has no length; pass window_minutes of 1 or more"),
+        (["window_minutes=500"], "window_minutes"),
+        (["database=pyplot"], "did you mean pyplots"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(cared: Cared, parameters: list[str], words: str) -> None:
+    pairs = [f"estate={cared.sample.estate_file}", *parameters]
+    try:
+        line = run_flow("maintain-database", pairs, dry_run=False, as_json=True).line
+    except Exception as error:  # noqa: BLE001  a parameter that is refused before the flow begins
+        line = str(error)
+    assert words in line
+    assert "\n" not in line
+
+
+def test_a_window_that_is_over_is_followed_by_one_that_still_knows_what_was_done(cared: Cared) -> None:
+    now = datetime.now(UTC)
+    before = opened(cared.database, None, timedelta(minutes=5), ())
+    over = before.model_copy(update={"until": now - timedelta(minutes=1)})
+    after = opened(cared.database, over, timedelta(minutes=5), ())
+    assert after.began == before.began
+    assert after.until > now

@@ -1,0 +1,314 @@
+"""The window and the looks, on a real PostgreSQL whose user is no superuser."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from embedded.postgres import Cluster
+from tasks.analysis.upkeep_plan import plan
+from tasks.clients.upkeep import Upkeep
+from tasks.clients.upkeep_work import Workshop, skipped
+from tasks.errors import Missing, NotAllowed, Refused
+from tasks.estate.maintenance import MaintenancePolicy
+from tasks.maintenance_models import Action, Effect, Facts
+from tasks.upkeep_look import refuse_unfit, see
+from tasks.upkeep_window import PACES, Window
+
+SLOWEST = len(PACES) - 1
+POLICY = MaintenancePolicy(lock_timeout_seconds=0.5)
+
+
+class Kept:
+    """A database whose user owns its tables and is a member of pg_monitor, unless a test says otherwise."""
+
+    name = "app"
+    maintenance = POLICY
+
+    def __init__(self, cluster: Cluster, user: str = "keeper", database: str = "app") -> None:
+        self.cluster, self.user, self.database = cluster, user, database
+
+    @property
+    def url(self) -> SecretStr:
+        socket = quote(str(self.cluster.socket_dir), safe="/")
+        return SecretStr(f"postgresql+psycopg://{self.user}:k@/{self.database}?host={socket}")
+
+    def execute(self, *statements: str) -> list[Any]:
+        with self.connect() as connection:
+            return [connection.execute(statement) for statement in statements]
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=str(self.cluster.socket_dir), user=self.user, password="k", dbname=self.database, autocommit=True
+        )
+
+    def rows(self, statement: str) -> list[Any]:
+        with self.connect() as connection:
+            return connection.execute(statement).fetchall()
+
+    def facts(self) -> Facts:
+        with Upkeep(self.url).session() as look:
+            server = look.server().model_copy(update={"disk_bytes": 10 * 1024**3})
+            return see(look, self, server)  # type: ignore[arg-type]
+
+    def run(self, *actions: Action, seconds: float = 30, **options: Any) -> list[Effect]:
+        effects: list[Effect] = []
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        Window(Workshop(self.url, None), POLICY, until, effects.append, **options).run(actions)
+        return effects
+
+    @contextmanager
+    def transaction(self, *statements: str) -> Iterator[psycopg.Connection[Any]]:
+        """Another session, in a transaction that is open as long as the block."""
+        with self.connect() as connection:
+            for statement in ("BEGIN ISOLATION LEVEL REPEATABLE READ", *statements):
+                connection.execute(statement)
+            yield connection
+
+
+def vacuum(table: str) -> Action:
+    quoted = f"public.{table}"
+    return Action(
+        kind="vacuum", target=quoted, quoted=quoted, oid=0, table=quoted, table_oid=0, statement=f"VACUUM {quoted}",
+        reasons=("dead rows",), gain="", lock="",
+    )  # fmt: skip
+
+
+def reindex(index: str, table_oid: int) -> Action:
+    quoted = f"public.{index}"
+    return Action(
+        kind="reindex", target=quoted, quoted=quoted, oid=0, table="", table_oid=table_oid,
+        statement=f"REINDEX INDEX CONCURRENTLY {quoted}", reasons=("bloat",), gain="", lock="", seconds=0.1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(short_folder: Path) -> Iterator[Cluster]:
+    made = Cluster(short_folder / "up" / "data", short_folder / "up" / "s", settings={"autovacuum": "off"})
+    made.init()
+    made.start()
+    with made.connect() as connection:
+        connection.execute("CREATE ROLE keeper LOGIN PASSWORD 'k' IN ROLE pg_monitor, pg_checkpoint")
+        connection.execute("CREATE ROLE plain LOGIN PASSWORD 'k'")
+        connection.execute("CREATE DATABASE app OWNER keeper")
+    yield made
+    made.stop("immediate")
+
+
+@pytest.fixture(scope="module")
+def kept(cluster: Cluster) -> Kept:
+    found = Kept(cluster)
+    found.execute(
+        "CREATE TABLE large (id int PRIMARY KEY, note text)",
+        "INSERT INTO large SELECT i, md5(i::text) FROM generate_series(1, 40000) i",
+        "CREATE INDEX large_note ON large (note)",
+        "CREATE TABLE small AS SELECT i AS id FROM generate_series(1, 100) i",
+    )
+    return found
+
+
+@pytest.fixture
+def dead(kept: Kept) -> Kept:
+    """The large table with dead rows on each page."""
+    kept.execute("VACUUM large", "UPDATE large SET note = md5(note) WHERE id % 2 = 0", "CHECKPOINT")
+    return kept
+
+
+def oid_of(kept: Kept, table: str) -> int:
+    return int(kept.rows(f"SELECT '{table}'::regclass::oid::int8")[0][0])
+
+
+def leftovers(kept: Kept) -> list[Any]:
+    return kept.rows("SELECT relname FROM pg_class WHERE relname ~ '_cc(new|old)'")
+
+
+def sessions(kept: Kept) -> list[Any]:
+    return kept.rows("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'caretaker%'")
+
+
+# --- doing -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_vacuum_is_measured_before_and_after_by_looking(dead: Kept) -> None:
+    (effect,) = dead.run(vacuum("large"))
+    assert effect.ended == "done"
+    assert effect.before["dead_rows"] >= 20_000
+    assert effect.after["dead_rows"] == 0
+    assert sessions(dead) == []
+
+
+def test_a_warning_that_a_table_may_not_be_vacuumed_is_understood(cluster: Cluster, dead: Kept) -> None:
+    cluster_admin = cluster.connect("app")
+    with cluster_admin:
+        cluster_admin.execute("CREATE TABLE theirs (id int); GRANT SELECT ON theirs TO plain")
+    cluster_admin.close()
+    (effect,) = Kept(cluster, "plain").run(vacuum("theirs"))
+    assert (effect.ended, "permission denied to vacuum" in effect.why) == ("skipped", True)
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        'skipping "t" --- only table or database owner can vacuum it', 'permission denied to vacuum "t", skipping it',
+        'permission denied to analyze "t", skipping it', 'skipping vacuum of "t" --- lock not available',
+        'skipping "t" --- only superuser can analyze it',
+    ],
+)  # fmt: skip
+def test_the_warnings_of_every_release_are_understood(warning: str) -> None:
+    assert skipped(["oldest xmin is far in the past", warning]) == warning
+
+
+def test_another_warning_is_no_failure() -> None:
+    assert skipped(["oldest xmin is far in the past"]) == ""
+
+
+def test_a_table_that_is_gone_is_skipped_and_the_rest_is_done(dead: Kept) -> None:
+    ended = {effect.action.target: effect.ended for effect in dead.run(vacuum("never_there"), vacuum("large"))}
+    assert ended == {"public.never_there": "skipped", "public.large": "done"}
+
+
+def test_what_an_older_transaction_still_sees_is_told_as_held_back(kept: Kept) -> None:
+    kept.execute("VACUUM large")
+    with kept.transaction("SELECT count(*) FROM large"):
+        kept.execute("UPDATE large SET note = md5(note) WHERE id % 2 = 0")
+        (effect,) = kept.run(vacuum("large"), guarded=False)
+    assert (effect.ended, "still seen" in effect.why) == ("held_back", True)
+
+
+# --- not in anybody's way --------------------------------------------------------------------------------------------
+
+
+def test_a_locked_table_is_left_for_later_and_nobody_waits_behind_us(dead: Kept) -> None:
+    with dead.transaction("LOCK TABLE large IN ACCESS EXCLUSIVE MODE"):
+        began = time.monotonic()
+        (effect,) = dead.run(vacuum("large"), guarded=False)
+    assert effect.ended == "postponed"
+    assert "55P03" in effect.why
+    assert time.monotonic() - began < 6
+
+
+def test_whoever_waits_for_us_waits_no_longer_than_two_seconds(dead: Kept) -> None:
+    waits: list[float] = []
+
+    def alter() -> None:
+        time.sleep(1.5)
+        began = time.monotonic()
+        dead.execute("ALTER TABLE large ALTER note SET STATISTICS 50")
+        waits.append(time.monotonic() - began)
+
+    other = threading.Thread(target=alter)
+    other.start()
+    (effect,) = dead.run(vacuum("large"), seconds=8, pace=SLOWEST)
+    other.join()
+    assert effect.attempts > 1 or effect.ended == "postponed"
+    assert waits[0] <= 2.0
+
+
+def test_the_window_has_a_hard_end(dead: Kept) -> None:
+    began = time.monotonic()
+    effects = dead.run(vacuum("large"), vacuum("small"), seconds=1.5, pace=SLOWEST)
+    assert time.monotonic() - began < 5
+    assert {effect.action.target: effect.ended for effect in effects}["public.large"] == "postponed"
+    assert sessions(dead) == []
+
+
+def test_a_vacuum_that_was_broken_off_has_not_worked_for_nothing(dead: Kept) -> None:
+    dead.run(vacuum("large"), seconds=2.5, pace=3)
+    seen = dead.rows("SELECT count(*) FROM pg_class WHERE relname = 'large' AND relallvisible > 0")
+    (effect,) = dead.run(vacuum("large"))
+    assert (seen, effect.ended) == ([(1,)], "done")
+
+
+# --- rebuilding ------------------------------------------------------------------------------------------------------
+
+
+def test_a_rebuild_makes_a_bloated_index_small_again(kept: Kept) -> None:
+    for _ in range(2):
+        kept.execute("UPDATE large SET note = md5(note)", "VACUUM large")
+    (effect,) = kept.run(reindex("large_note", oid_of(kept, "large")))
+    assert effect.ended == "done"
+    assert effect.after["bytes"] < 0.7 * effect.before["bytes"]
+    assert leftovers(kept) == []
+
+
+def test_a_rebuild_that_the_window_breaks_off_leaves_nothing(kept: Kept) -> None:
+    """It waits for a transaction that has written elsewhere, so that the leftover can be dropped at once."""
+    with kept.transaction("INSERT INTO small VALUES (0)"):
+        (effect,) = kept.run(reindex("large_note", oid_of(kept, "large")), seconds=2, guarded=False)
+    assert effect.ended in ("postponed", "done")
+    assert leftovers(kept) == []
+
+
+def test_a_rebuild_is_not_begun_while_an_old_transaction_is_open(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.upkeep_window.OLDER", timedelta(0))
+    with kept.transaction("SELECT count(*) FROM small") as reader:
+        (effect,) = kept.run(reindex("large_note", oid_of(kept, "large")), guarded=False)
+        assert f"pid {reader.info.backend_pid}" in effect.why
+    assert effect.ended == "held_back"
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_of_a_fresh_database_names_what_was_never_analyzed(kept: Kept) -> None:
+    kept.execute("CREATE TABLE fresh AS SELECT i AS id FROM generate_series(1, 5000) i")
+    found = plan("app", kept.facts(), POLICY)
+    assert "public.fresh" in {action.target for action in found.actions}
+
+
+def test_what_is_not_seen_for_want_of_a_right_is_said(cluster: Cluster, kept: Kept) -> None:
+    kept.execute("GRANT MAINTAIN ON large TO plain")
+    said = {one.way_out for one in Kept(cluster, "plain").facts().missing}
+    assert {"GRANT pg_monitor TO plain", "CREATE EXTENSION pg_stat_statements"} <= said
+    assert any("MAINTAIN" in way_out for way_out in said)
+
+
+def test_a_user_who_may_vacuum_nothing_is_told_the_grant(cluster: Cluster, kept: Kept) -> None:
+    kept.execute("REVOKE MAINTAIN ON large FROM plain")
+    with pytest.raises(NotAllowed, match="GRANT MAINTAIN ON ALL TABLES IN SCHEMA public TO plain"):
+        Kept(cluster, "plain").facts()
+
+
+def test_a_database_without_a_table_is_told(cluster: Cluster) -> None:
+    with pytest.raises(Missing, match="sees no table; deploy the application first"):
+        Kept(cluster, "keeper", "postgres").facts()
+
+
+def test_a_read_only_database_is_refused(cluster: Cluster) -> None:
+    with cluster.connect() as admin:
+        admin.execute("CREATE DATABASE quiet OWNER keeper")
+        admin.execute("ALTER DATABASE quiet SET default_transaction_read_only = on")
+    with Upkeep(Kept(cluster, "keeper", "quiet").url).session() as look:
+        server = look.server()
+    with pytest.raises(Refused, match="is read-only"):
+        refuse_unfit(server, "app", "db")
+
+
+def test_a_replica_and_a_server_in_recovery_are_refused(cluster: Cluster, short_folder: Path) -> None:
+    copy = Cluster(short_folder / "re" / "data", short_folder / "re" / "s")
+    copy.data.parent.mkdir()
+    cluster.copy_to(copy.data)
+    (copy.data / "standby.signal").touch()
+    from embedded.unprivileged import give
+
+    give(copy.data)
+    copy.start()
+    try:
+        with Upkeep(Kept(copy).url).session() as look:
+            server = look.server()
+    finally:
+        copy.stop("immediate")
+    with pytest.raises(Refused, match="is in recovery; wait until it is over"):
+        refuse_unfit(server, "app", "db")
+    with pytest.raises(Refused, match="is a read-only replica; name its primary"):
+        refuse_unfit(server.model_copy(update={"is_replica": True}), "app", "db")
