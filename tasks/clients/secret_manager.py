@@ -30,11 +30,14 @@ class SecretManager:
         self._google = google
 
     def resolve(self, secret: str, version: str = "latest") -> SecretVersion:
-        """The version number that a version or an alias stands for.
+        """The version number that a version or an alias stands for; ``latest`` is the newest one that is enabled.
 
+        To Google ``latest`` is the newest in any state, and what a rotation took back must not stop everybody else.
         Raises Missing, and Refused when that version is not enabled: an instance with it would not start.
         """
         found = self.version(secret, version)
+        if found.state != "ENABLED" and version == "latest":
+            found = next((one for one in self.versions(secret) if one.state == "ENABLED"), found)
         if found.state != "ENABLED":
             raise Refused(
                 f"using secret {secret} failed: version {found.version} is {found.state}; {self._way_back(found)}"
@@ -49,7 +52,9 @@ class SecretManager:
             return _read(self._client.get_secret_version(request={"name": self._name(secret, version)}, **UNRETRIED))
 
     def access(self, pin: SecretPin) -> SecretStr:
-        """Read a version's value. Raises Missing, and Refused when it is not enabled."""
+        """Read a version's value; ``latest`` as ``resolve`` has it. Raises Missing, and Refused when not enabled."""
+        if pin.version == "latest":
+            pin = SecretPin(secret=pin.secret, version=str(self.resolve(pin.secret).version))
         what = f"reading the value of secret {pin.secret} version {pin.version}"
         enable = f"gcloud secrets versions enable {pin.version} --secret={pin.secret} --project={self._google.project}"
         with self._google.doing(what, ACCESSOR):
