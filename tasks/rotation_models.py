@@ -57,13 +57,15 @@ class SecretState(Frozen):
 class RotationMark(Frozen):
     """The mark on a secret while a rotation of it is under way: what was there before, so that the rest is ours.
 
-    ``after`` is the newest version of each secret before this rotation; ``user`` the login that gets a new password.
+    ``after`` is the newest version of each secret before this rotation; ``user`` the login that gets a new password,
+    ``old_user`` the one that served before.
     """
 
     run: str
     began: datetime
     after: dict[str, int]
     user: str = ""
+    old_user: str = ""
 
 
 class Reference(Frozen):
@@ -139,7 +141,7 @@ class RotationGround(Frozen):
     database: DatabaseGround | None = None
 
 
-RotationVerdictName = Literal["planned", "rotated", "unchanged", "waiting", "held", "refused", "failed"]
+RotationVerdictName = Literal["planned", "prepared", "rotated", "unchanged", "waiting", "held", "refused", "failed"]
 
 
 class Retired(Frozen):

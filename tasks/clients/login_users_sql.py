@@ -41,7 +41,7 @@ WITH things AS (
   UNION ALL SELECT 'function ' || oid::regprocedure, proacl, proowner FROM pg_proc
   UNION ALL SELECT 'type ' || oid::regtype, typacl, typowner FROM pg_type WHERE typrelid = 0 AND typelem = 0
   UNION ALL
-  SELECT 'new objects of ' || pg_get_userbyid(defaclrole) || ' of kind ' || defaclobjtype, defaclacl, 0
+  SELECT 'new objects of ' || pg_get_userbyid(defaclrole) || ' of kind ' || defaclobjtype::text, defaclacl, 0
     FROM pg_default_acl
 )
 SELECT r.rolname, x.privilege_type || ' on ' || what || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END

@@ -49,27 +49,21 @@ class RotatingSecrets(SecretManager):
         """The values of versions, by number. Raises Refused when one is not enabled any more."""
         return {one.number: self.access(SecretPin(secret=secret, version=str(one.number))) for one in versions}
 
-    def disable_version(self, secret: str, version: Version) -> None:
-        """Disable a version that was enabled when it was judged. Raises Refused when it changed since."""
-        if version.enabled:
-            request = {"name": self._name(secret, str(version.number)), "etag": version.etag}
-            with self._google.doing(f"disabling secret {secret} version {version.number}", KEEPER):
-                self._client.disable_secret_version(request=request, **UNRETRIED)
+    def retire(self, secret: str, number: int) -> Version:
+        """Disable a version now and have it destroyed after the secret's delay, in one call. Safe to repeat.
 
-    def schedule_destruction(self, secret: str, number: int) -> Version:
-        """Have a disabled version destroyed after the secret's delay, and return it as it is then.
-
-        One whose destruction is due already, or done, stays as it is. Raises Refused for a version that is enabled, and
-        for a secret that does not delay destruction.
+        So Google documents the destruction of a version whose secret delays it:
+        https://cloud.google.com/secret-manager/docs/delay-destruction. Raises Refused where the secret does not.
         """
         state = self.look(secret)
         found = state.version(number)
-        if found is None or found.state == "DESTROYED" or found.destroyed_at:
-            return found or self._gone(secret, number)
-        if found.enabled or state.destroy_delay is None:
-            why = "it is enabled" if found.enabled else "its secret would destroy it at once"
-            raise Refused(f"destroying secret {secret} version {number} refused: {why}; run the flow again")
-        with self._google.doing(f"scheduling the destruction of secret {secret} version {number}", KEEPER):
+        if found is not None and (found.state == "DESTROYED" or found.destroyed_at):
+            return found
+        what = f"disabling secret {secret} version {number}"
+        if found is None or state.destroy_delay is None:
+            why = "there is none" if found is None else "its secret would destroy it at once"
+            raise Refused(f"{what} refused: {why}; run the flow again")
+        with self._google.doing(what, KEEPER):
             request = {"name": self._name(secret, str(number)), "etag": found.etag}
             return _version(self._client.destroy_secret_version(request=request, **UNRETRIED))
 
@@ -80,9 +74,6 @@ class RotatingSecrets(SecretManager):
     def adding(self, secret: str) -> str:
         """The command that adds a version without showing it: it reads the value from what is typed or piped."""
         return f"gcloud secrets versions add {secret} --data-file=- --project={self._google.project}"
-
-    def _gone(self, secret: str, number: int) -> Version:
-        raise Refused(f"destroying secret {secret} version {number} refused: there is none; see who removed it")
 
     def _update(self, state: SecretState, fields: dict[str, Any]) -> None:
         secret = {"name": self._secret(state.name), "etag": state.etag, **fields}
