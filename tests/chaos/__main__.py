@@ -15,6 +15,7 @@ from tests.chaos.cases import generate, sample
 from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, Outcome, Scenario, run_all
 from tests.chaos.roll_back_scenario import RollBackScenario
+from tests.chaos.rotate_secrets_scenario import RotateSecretsScenario
 from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
 from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
 from tests.flows.drills import Drilled
@@ -57,6 +58,10 @@ def _roll_back(folder: Path, stack: Stack) -> list[Scenario]:
     return [RollBackScenario(_released(folder, "chaos-back"), stack.control)]
 
 
+def _rotate_secrets(folder: Path, stack: Stack) -> list[Scenario]:
+    return [RotateSecretsScenario(_released(folder, "chaos-rotate"), stack.control)]
+
+
 def _weekly_review(folder: Path, stack: Stack) -> list[Scenario]:
     estate = Sample(folder / "estate", "chaos-review").write().seed()
     return [WeeklyReviewScenario(estate, stack.control)]
@@ -78,6 +83,7 @@ def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
 SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {
     "deploy": _deploy,
     "roll-back": _roll_back,
+    "rotate-secrets": _rotate_secrets,
     "verify-backups": _verify_backups,
     "weekly-review": _weekly_review,
 }

@@ -11,7 +11,7 @@ from tasks.models import SecretPin
 from tests.sample import Sample, run, verdict
 
 URL, PASSWORD, TOKEN = "db-connection-string", "db-password", "sync-token"
-LOGIN = ("db-connection-string",)
+LOGIN = (URL, PASSWORD)
 
 
 def rotate(sample: Sample, **parameters: Any) -> Any:
@@ -47,7 +47,8 @@ def connect(sample: Sample, secret_url: Any) -> psycopg.Connection[Any]:
 def can_log_in(sample: Sample) -> dict[str, bool]:
     users = list(sample.site.estate.databases[0].users)
     with connect(sample, url(sample)) as link:
-        return dict(link.execute("SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY(%s)", (users,)).fetchall())
+        question = "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY(%s)"
+        return dict(link.execute(question, (users,)).fetchall())
 
 
 def user(sample: Sample) -> str:
