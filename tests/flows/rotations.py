@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
+import psutil
 import psycopg
+from pydantic import SecretStr
+from sqlalchemy import make_url
 
-from tasks.clients.login_url import user_of
+from tasks.clients.login_url import user_of, with_login
 from tasks.models import SecretPin
+from tasks.settings import settings
 from tests.sample import Sample, run, verdict
+from tests.stack import Stack
 
 URL, PASSWORD, TOKEN = "db-connection-string", "db-password", "sync-token"
 LOGIN = (URL, PASSWORD)
@@ -54,3 +65,70 @@ def can_log_in(sample: Sample) -> dict[str, bool]:
 def user(sample: Sample) -> str:
     """The user that serves."""
     return user_of(url(sample, pinned(sample)))
+
+
+def as_single_user(sample: Sample, name: str) -> SecretStr:
+    """Turn a seeded estate into one that grew by itself: one user, made by the Admin API, that owns everything."""
+    site, database = sample.site, sample.site.estate.databases[0]
+    sample.estate_file.write_text(
+        sample.estate_file.read_text()
+        .replace('users = ["pyplots_a", "pyplots_b"]', 'users = ["pyplots_c", "pyplots_d"]\nrotator = "turner"')
+        .replace('owner = "pyplots_owner"', 'owner = "pyplots_all"')
+    )
+    sample._site = None
+    password = SecretStr("legacy-" + secrets.token_urlsafe(16))
+    site.sql.create_user(database.instance, name, password)
+    with connect(sample, url(sample)) as link:
+        link.execute("GRANT pyplots_owner TO CURRENT_USER")
+        link.execute(f"GRANT ALL ON SCHEMA public TO {name}")
+    made = with_login(url(sample), name, password)
+    site.secrets.add_version(PASSWORD, password)
+    site.secrets.add_version(URL, made)
+    return made
+
+
+def every_value(sample: Sample, stack: Stack) -> set[str]:
+    """Every value that any secret of the project ever had, and every password in one, from the cloud's own store."""
+    question = "SELECT body FROM resources WHERE kind = 'secretmanager.payloads' AND name LIKE ?"
+    with sqlite3.connect(f"file:{stack.state / 'cloud' / 'store.db'}?mode=ro", uri=True) as store:
+        rows = store.execute(question, (f"projects/{sample.project}/secrets/%",)).fetchall()
+    found = {bytes(row[0]).decode() for row in rows}
+    return found | {unquote(one.split(":")[2].split("@")[0]) for one in found if "://" in one}
+
+
+def found_in(values: set[str], stack: Stack) -> list[str]:
+    """Where a value stands: every row of Prefect's database and the ledger, every other file, every command line.
+
+    Left out is what must hold it: the secrets' own store.
+    """
+    texts = chain(_rows(), _files(stack), ((f"process {p.pid}", " ".join(_words(p))) for p in psutil.process_iter()))
+    return [place for place, text in texts if any(value in text for value in values)]
+
+
+def _rows() -> Iterator[tuple[str, str]]:
+    """Every row of every table of every database of the stack's own server, as text."""
+    ledger = make_url(settings().ledger().get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(ledger.render_as_string(hide_password=False)) as link:
+        names = [row[0] for row in link.execute("SELECT datname FROM pg_database WHERE datallowconn")]
+    for name in names:
+        with psycopg.connect(ledger.set(database=name).render_as_string(hide_password=False)) as link:
+            tables = link.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+            ).fetchall()
+            for (table,) in tables:
+                rows = link.execute(f"SELECT t::text FROM {table} t")  # type: ignore[arg-type]
+                yield from ((f"{name} {table}", row[0]) for row in rows)
+
+
+def _files(stack: Stack) -> Iterator[tuple[str, str]]:
+    for path in stack.state.rglob("*"):
+        if path.is_file() and not path.name.startswith("store.db") and not {"venvs", "images"} & set(path.parts):
+            with suppress(OSError):  # a file of the server that is gone a moment later
+                yield str(path), path.read_bytes().decode("latin-1")
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
