@@ -13,11 +13,10 @@ from urllib.parse import unquote
 import psutil
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import make_url
 
+from deployments.stack.database import LEDGER, PREFECT, database_url
 from tasks.clients.login_url import user_of, with_login
 from tasks.models import SecretPin
-from tasks.settings import settings
 from tests.sample import Sample, run, verdict
 from tests.stack import Stack
 
@@ -78,9 +77,9 @@ def as_single_user(sample: Sample, name: str) -> SecretStr:
     sample._site = None
     password = SecretStr("legacy-" + secrets.token_urlsafe(16))
     site.sql.create_user(database.instance, name, password)
-    with connect(sample, url(sample)) as link:
-        link.execute("GRANT pyplots_owner TO CURRENT_USER")
-        link.execute(f"GRANT ALL ON SCHEMA public TO {name}")
+    site.sql.set_password(database.instance, "postgres", password)
+    with connect(sample, with_login(url(sample), "postgres", password)) as link:
+        link.execute("ALTER DATABASE pyplots OWNER TO cloudsqlsuperuser")
     made = with_login(url(sample), name, password)
     site.secrets.add_version(PASSWORD, password)
     site.secrets.add_version(URL, made)
@@ -101,20 +100,20 @@ def found_in(values: set[str], stack: Stack) -> list[str]:
 
     Left out is what must hold it: the secrets' own store.
     """
-    texts = chain(_rows(), _files(stack), ((f"process {p.pid}", " ".join(_words(p))) for p in psutil.process_iter()))
+    processes = ((f"process {process.pid}", " ".join(_words(process))) for process in psutil.process_iter())
+    texts = chain(_rows(stack), _files(stack), processes)
     return [place for place, text in texts if any(value in text for value in values)]
 
 
-def _rows() -> Iterator[tuple[str, str]]:
-    """Every row of every table of every database of the stack's own server, as text."""
-    ledger = make_url(settings().ledger().get_secret_value()).set(drivername="postgresql")
-    with psycopg.connect(ledger.render_as_string(hide_password=False)) as link:
-        names = [row[0] for row in link.execute("SELECT datname FROM pg_database WHERE datallowconn")]
-    for name in names:
-        with psycopg.connect(ledger.set(database=name).render_as_string(hide_password=False)) as link:
+def _rows(stack: Stack) -> Iterator[tuple[str, str]]:
+    """Every row of every table of Prefect's database and of the ledger, as text."""
+    port = stack.folder.read()["ports"]["database"]
+    for name in (PREFECT, LEDGER):
+        with psycopg.connect(database_url(stack.folder, port, name, "").replace("+://", "://")) as link:
             tables = link.execute(
                 "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
             ).fetchall()
+            assert tables
             for (table,) in tables:
                 rows = link.execute(f"SELECT t::text FROM {table} t")  # type: ignore[arg-type]
                 yield from ((f"{name} {table}", row[0]) for row in rows)
