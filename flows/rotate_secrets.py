@@ -11,28 +11,43 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.states import Failed
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.forms import Form
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
+from tasks.notifications import TELLS
 from tasks.record import publish_report, tell
 from tasks.releases import settle
 from tasks.rotation_reports import rotation_report
-from tasks.rotations import Wish, chosen, locks_of, prepare_all, rotate_all, services_of, summary
+from tasks.rotations import (
+    Wish,
+    asks_a_person,
+    chosen,
+    good,
+    locks_of,
+    prepare_all,
+    rotate_all,
+    services_of,
+    summary,
+)
 from tasks.site import open_site
 
+#: Secret Manager's own rule for a name.
+SecretNames = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")], ...], Field(max_length=50)
+]
 
-class RotateSecrets(BaseModel):
+
+class RotateSecrets(Form):
     """What a person decides about a rotation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     estate: Path = Field(Path("estate.toml"), description="The estate file: which project is changed")
-    secrets: tuple[str, ...] = Field((), description="Secrets to rotate; none named: all of the estate")
+    secrets: SecretNames = Field((), description="Secrets to rotate; none named: all of the estate")
     dry_run: bool = Field(False, description="Show who uses which version, and change nothing")
     emergency: bool = Field(
         False,
@@ -47,7 +62,7 @@ class RotateSecrets(BaseModel):
     force: bool = Field(False, description="Rotate inside a freeze window; an emergency does anyway")
 
 
-@flow(name="rotate-secrets", flow_run_name="rotate secrets", timeout_seconds=4 * 3600)
+@flow(name="rotate-secrets", flow_run_name="rotate secrets", timeout_seconds=4 * 3600, **TELLS)
 async def rotate_secrets(request: RotateSecrets) -> Any:
     """Look, plan, make new credentials, prove them, release, verify, take the old ones out of use, record."""
     began = time.monotonic()
@@ -68,8 +83,9 @@ async def rotate_secrets(request: RotateSecrets) -> Any:
     shown = rotation_report(verdict, f"Secrets of {site.estate.name}")
     if request.dry_run:
         await publish_report("rotation-plan", shown, title)
-        return verdict.model_copy(update={"report": shown})
-    told = await tell(site, "rotation", shown, title, verdict.why or "every credential was replaced")
+        planned = verdict.model_copy(update={"report": shown})
+        return planned if good(verdict) else Failed(message=verdict.why or verdict.verdict, data=planned)
+    well = good(verdict) and not asks_a_person(verdict)
+    told = await tell(site, "rotation", shown, title, verdict.why or "every credential was replaced", well=well)
     done = verdict.model_copy(update={"findings": told, "report": shown})
-    good = verdict.verdict in ("rotated", "unchanged", "prepared", "waiting")
-    return done if good else Failed(message=verdict.why or verdict.verdict, data=done)
+    return done if good(verdict) else Failed(message=verdict.why or verdict.verdict, data=done)

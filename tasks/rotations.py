@@ -419,6 +419,16 @@ def summary(outcomes: tuple[RotationOutcome, ...], wish: Wish, seconds: float) -
     )
 
 
+def good(verdict: RotationVerdict) -> bool:
+    """Whether all is as it should be; what only waits for time to pass is."""
+    return verdict.verdict in ("rotated", "unchanged", "planned", "prepared", "waiting")
+
+
+def asks_a_person(verdict: RotationVerdict) -> bool:
+    """Whether somebody must do something, such as to add what a provider alone can issue."""
+    return any(finding.severity != "info" for one in verdict.outcomes for finding in one.findings)
+
+
 async def prepare_all(site: Site, units: tuple[Unit, ...]) -> tuple[RotationOutcome, ...]:
     """Make rotator, owner and login users of each database; the logins that serve go on as they are."""
     outcomes = []
