@@ -123,7 +123,7 @@ def _files(stack: Stack) -> Iterator[tuple[str, str]]:
     for path in stack.state.rglob("*"):
         if path.is_file() and not path.name.startswith("store.db") and not {"venvs", "images"} & set(path.parts):
             with suppress(OSError):  # a file of the server that is gone a moment later
-                yield str(path), path.read_bytes().decode("latin-1")
+                yield f"file {path}", path.read_bytes().decode("latin-1")
 
 
 def _words(process: psutil.Process) -> list[str]:

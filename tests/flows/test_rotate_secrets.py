@@ -93,8 +93,9 @@ def test_a_generated_secret_is_replaced_and_no_value_of_any_secret_is_told(sampl
     values = rotations.every_value(sample, stack)
     assert len(values) >= 6
     assert rotations.found_in(values, stack) == []
-    seen = {place.split()[0] for place in rotations.found_in({f"caretaker-{sample.project}", sample.project}, stack)}
-    assert {"file", "prefect", "caretaker"} <= seen, "the search is blind"
+    witnesses = {sample.project, "rotate-secrets", "postgres"}
+    seen = {place.split()[0] for place in rotations.found_in(witnesses, stack)}
+    assert {"file", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
 
 
 def test_a_single_user_that_nobody_prepared_is_prepared_by_one_command_and_then_replaced(
