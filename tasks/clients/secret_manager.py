@@ -53,8 +53,6 @@ class SecretManager:
 
     def access(self, pin: SecretPin) -> SecretStr:
         """Read a version's value; ``latest`` as ``resolve`` has it. Raises Missing, and Refused when not enabled."""
-        if pin.version == "latest":
-            pin = SecretPin(secret=pin.secret, version=str(self.resolve(pin.secret).version))
         what = f"reading the value of secret {pin.secret} version {pin.version}"
         enable = f"gcloud secrets versions enable {pin.version} --secret={pin.secret} --project={self._google.project}"
         with self._google.doing(what, ACCESSOR):
@@ -63,6 +61,8 @@ class SecretManager:
                     request={"name": self._name(pin.secret, pin.version)}, **UNRETRIED
                 )
             except _failed_precondition() as error:
+                if pin.version == "latest":
+                    return self.access(SecretPin(secret=pin.secret, version=str(self.resolve(pin.secret).version)))
                 raise Refused(f"{what} failed: {error.message}; if it was not destroyed: {enable}") from error
         if answer.payload.data_crc32c and answer.payload.data_crc32c != _checksum(answer.payload.data):
             raise TransientError(f"{what} failed: it came back damaged; retrying may clear this")
