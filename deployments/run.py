@@ -35,6 +35,7 @@ FLOWS: dict[str, tuple[str, str, str]] = {
     "verify-backups": ("flows.verify_backups", "verify_backups", "VerifyBackups"),
     "take-manifest": ("flows.take_manifest", "take_manifest", "TakeManifest"),
     "record-heartbeat": ("flows.record_heartbeat", "record_heartbeat", "RecordHeartbeat"),
+    "rotate-secrets": ("flows.rotate_secrets", "rotate_secrets", "RotateSecrets"),
     "update-dependencies": ("flows.update_dependencies", "update_dependencies", "UpdateDependencies"),
     "maintain-database": ("flows.maintain_database", "maintain_database", "MaintainDatabase"),
 }

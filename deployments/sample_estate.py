@@ -19,6 +19,8 @@ from pydantic import SecretStr
 
 from tasks.clients.cloud_sql import CloudSql
 from tasks.clients.google import UNRETRIED, Google
+from tasks.clients.login_url import password_of, with_login
+from tasks.clients.login_users import LoginUsers
 from tasks.clients.polling import wait_for
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
@@ -33,7 +35,6 @@ PLOTS = Path(__file__).parent.parent / "examples" / "pyplots" / "plots"
 TIER = "db-f1-micro"
 VERSION = "POSTGRES_18"
 LABELS = {"made-by": "caretaker-sample"}
-PORT = 5432
 #: How far back the sample's bill begins: far enough for the forecast to be tested on it.
 BILLED = timedelta(days=150)
 SEED = 4
@@ -95,10 +96,8 @@ def _database(google: Google, estate: Estate, database: Database, sockets: str, 
     instance = _instance(google, sql, database)
     if database.database not in sql.databases(instance.name):
         sql.create_database(instance.name, database.database)
-    passwords = _users(sql, database)
-    host = f"{sockets}/{instance.connection_name}"
-    _roles(database, host, passwords)
-    _write_secrets(manager, estate, database, host, passwords[database.users[0]])
+    url = f"postgresql+psycopg:///{database.database}?host={quote(f'{sockets}/{instance.connection_name}', safe='/:')}"
+    _write_secrets(manager, database, _login(sql, database, SecretStr(url)))
     say(f"database {database.database} on {instance.name}")
 
 
@@ -135,54 +134,36 @@ def _create_instance(google: Google, database: Database) -> str:
         return str(client.insert(request={"project": google.project, "body": body}, **UNRETRIED).name)
 
 
-def _users(sql: CloudSql, database: Database) -> dict[str, SecretStr]:
-    """Give every login user, and ``postgres``, a password that is known here alone."""
-    passwords = {name: _password() for name in (*database.users, "postgres")}
-    existing = sql.users(database.instance)
-    for name, password in passwords.items():
-        (sql.set_password if name in existing else sql.create_user)(database.instance, name, password)
-    return passwords
+def _login(sql: CloudSql, database: Database, url: SecretStr) -> SecretStr:
+    """Make the roles, give the first login user a password, and return its connection string.
 
-
-def _roles(database: Database, host: str, passwords: dict[str, SecretStr]) -> None:
-    """Let an owner that cannot log in own the database, and every login user act as that owner.
-
-    So it does not matter which of them ran a migration, and a rotation can alternate between them.
+    An owner that cannot log in owns the database, and every login user acts as that owner: so it does not matter which
+    of them ran a migration, and a rotation alternates between them. ``postgres``, by which a restored copy is
+    administered, is a member too.
     """
-    from psycopg import sql
-
-    owner, name = sql.Identifier(database.owner), sql.Identifier(database.database)
-    with _connect(host, "postgres", passwords) as admin:
-        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (database.owner,)).fetchone():
-            admin.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(owner))
-        for user in ("postgres", *database.users):
-            admin.execute(sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET TRUE").format(owner, sql.Identifier(user)))
-        admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner))
-    for user in database.users:
-        with _connect(host, user, passwords) as own:
-            own.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(sql.Identifier(user), owner))
+    rotator = _rotator(sql, database, url)
+    rotator.prepare(database.owner, database.users)
+    rotator.join(database.owner, "postgres")
+    rotator.own_database(database.owner)
+    user, password = database.users[0], _password()
+    rotator.renew(user, password)
+    return with_login(url, user, password)
 
 
-def _connect(host: str, user: str, passwords: dict[str, SecretStr]) -> Any:
-    import psycopg
+def _rotator(sql: CloudSql, database: Database, url: SecretStr) -> LoginUsers:
+    """The user that may change the login users, with a password that is known here alone."""
+    name, password = database.rotator, _password()
+    existing = name in sql.users(database.instance)
+    (sql.set_password if existing else sql.create_user)(database.instance, name, password)
+    return LoginUsers(with_login(url, name, password))
 
-    password = passwords[user].get_secret_value()
-    return psycopg.connect(
-        host=host, port=PORT, user=user, password=password, dbname="postgres", autocommit=True, connect_timeout=10
-    )
 
-
-def _write_secrets(
-    manager: SecretManager, estate: Estate, database: Database, host: str, password: SecretStr
-) -> None:
+def _write_secrets(manager: SecretManager, database: Database, url: SecretStr) -> None:
     """Write the password where the estate asks for it, then the connection string, which says that all is done."""
-    for secret in estate.secrets:
-        if secret.rotation == "database" and secret.name != database.url_secret:
-            _has_version(manager, secret.name)
-            manager.add_version(secret.name, password)
-    login = f"{database.users[0]}:{quote(password.get_secret_value(), safe='')}"
-    url = f"postgresql+psycopg://{login}@/{database.database}?host={quote(host, safe='/:')}"
-    manager.add_version(database.url_secret, SecretStr(url))
+    if database.password_secret:
+        _has_version(manager, database.password_secret)
+        manager.add_version(database.password_secret, password_of(url) or SecretStr(""))
+    manager.add_version(database.url_secret, url)
 
 
 def _has_version(manager: SecretManager, name: str) -> bool:

@@ -26,7 +26,9 @@ from tasks.clients.logs import Logs
 from tasks.clients.monitoring import Monitoring
 from tasks.clients.postgres import Postgres
 from tasks.clients.probes import Prober
+from tasks.clients.rotating_secrets import RotatingSecrets
 from tasks.clients.secret_manager import SecretManager
+from tasks.clients.secret_references import SecretReferences
 from tasks.clients.storage import Bucket
 from tasks.clients.temporary_secrets import TemporarySecrets
 from tasks.estate import Database, Estate
@@ -69,6 +71,14 @@ class Site:
     @cached_property
     def temporary_secrets(self) -> TemporarySecrets:
         return TemporarySecrets(self.google)
+
+    @cached_property
+    def rotating_secrets(self) -> RotatingSecrets:
+        return RotatingSecrets(self.google)
+
+    @cached_property
+    def secret_references(self) -> SecretReferences:
+        return SecretReferences(self.google)
 
     @cached_property
     def logs(self) -> Logs:

@@ -10,16 +10,23 @@ from collections.abc import Mapping, Sequence
 
 from tasks.models import Change
 
+_RELEASES = ("deploy", "roll_back")
+
 
 def verified(changes: Sequence[Change]) -> tuple[str, ...]:
     """The revisions that stand as verified, the newest first, from a service's changes, the newest first.
 
-    A release is put on top; a roll-back takes away what was released after its target.
+    A release is put on top; a roll-back takes away what was released after its target. A rotation puts a revision in
+    the place of another: it is the same code, with a secret that is still valid.
     """
     stack: list[str] = []
     for change in reversed(changes):
         revision = str(change.after.get("revision") or "")
-        if change.kind not in ("deploy", "roll_back") or not change.after.get("verified") or not revision:
+        if change.kind not in (*_RELEASES, "rotation") or not change.after.get("verified") or not revision:
+            continue
+        replaced = str(change.before.get("revision") or "")
+        if change.kind == "rotation" and replaced in stack:
+            stack[stack.index(replaced)] = revision
             continue
         if revision in stack:
             place = stack.index(revision)
@@ -58,7 +65,16 @@ def of_last_release(changes: Mapping[str, Sequence[Change]], serving: Mapping[st
     return frozenset(name for name, found in releases.items() if newest and found and found.run == newest.run)
 
 
+def deployed_as(changes: Sequence[Change], revision: str) -> str:
+    """The revision that was deployed, of which this one is a rotation's copy. ``changes``: the newest first."""
+    for change in changes:
+        if change.kind == "rotation" and change.after.get("revision") == revision:
+            revision = str(change.before.get("revision") or revision)
+    return revision
+
+
 def _release(changes: Sequence[Change], revision: str) -> Change | None:
-    """The newest deploy that saw a revision verified."""
+    """The newest deploy that saw a revision verified, or the one that a rotation put it in the place of."""
+    revision = deployed_as(changes, revision)
     found = (item for item in changes if item.kind == "deploy" and item.after.get("verified"))
     return next((item for item in found if item.after.get("revision") == revision), None)

@@ -30,11 +30,14 @@ class SecretManager:
         self._google = google
 
     def resolve(self, secret: str, version: str = "latest") -> SecretVersion:
-        """The version number that a version or an alias stands for.
+        """The version number that a version or an alias stands for; ``latest`` is the newest one that is enabled.
 
+        To Google ``latest`` is the newest in any state, and what a rotation took back must not stop everybody else.
         Raises Missing, and Refused when that version is not enabled: an instance with it would not start.
         """
         found = self.version(secret, version)
+        if found.state != "ENABLED" and version == "latest":
+            found = next((one for one in self.versions(secret) if one.state == "ENABLED"), found)
         if found.state != "ENABLED":
             raise Refused(
                 f"using secret {secret} failed: version {found.version} is {found.state}; {self._way_back(found)}"
@@ -49,7 +52,7 @@ class SecretManager:
             return _read(self._client.get_secret_version(request={"name": self._name(secret, version)}, **UNRETRIED))
 
     def access(self, pin: SecretPin) -> SecretStr:
-        """Read a version's value. Raises Missing, and Refused when it is not enabled."""
+        """Read a version's value; ``latest`` as ``resolve`` has it. Raises Missing, and Refused when not enabled."""
         what = f"reading the value of secret {pin.secret} version {pin.version}"
         enable = f"gcloud secrets versions enable {pin.version} --secret={pin.secret} --project={self._google.project}"
         with self._google.doing(what, ACCESSOR):
@@ -58,6 +61,8 @@ class SecretManager:
                     request={"name": self._name(pin.secret, pin.version)}, **UNRETRIED
                 )
             except _failed_precondition() as error:
+                if pin.version == "latest":
+                    return self.access(SecretPin(secret=pin.secret, version=str(self.resolve(pin.secret).version)))
                 raise Refused(f"{what} failed: {error.message}; if it was not destroyed: {enable}") from error
         if answer.payload.data_crc32c and answer.payload.data_crc32c != _checksum(answer.payload.data):
             raise TransientError(f"{what} failed: it came back damaged; retrying may clear this")

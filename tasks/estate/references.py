@@ -45,12 +45,23 @@ def reference_errors(estate: Tables) -> tuple[str, ...]:
         *(
             error
             for item in estate.databases
-            for error in _unknown(f"databases.{item.name}.url_secret", "secret", [item.url_secret], secrets)
+            for key, name in (("url_secret", item.url_secret), ("password_secret", item.password_secret))
+            if name
+            for error in _unknown(f"databases.{item.name}.{key}", "secret", [name], secrets)
         ),
+        *_without_database(estate),
         *_unknown("notify.url_secret", "secret", filter(None, [estate.notify.url_secret]), secrets),
         *_unknown("dependencies.forge.token_secret", "secret", _forge_secret(estate.dependencies), secrets),
         *_circle(estate),
     )
+
+
+def _without_database(estate: Tables) -> Iterator[str]:
+    """A login that belongs to no database could never be rotated."""
+    named = {name for item in estate.databases for name in (item.url_secret, item.password_secret)}
+    for secret in estate.secrets:
+        if secret.rotation == "database" and secret.name not in named:
+            yield f"secrets.{secret.name} has rotation = database, and no database names it as its password_secret"
 
 
 def _forge_secret(section: Dependencies | None) -> list[str]:

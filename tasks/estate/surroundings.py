@@ -70,8 +70,10 @@ class BackupPolicy(Frozen):
 class Database(Frozen):
     """A PostgreSQL database on Cloud SQL.
 
-    ``users`` are the login users between which a rotation alternates; ``url_secret`` holds the connection string that
-    the services read; ``must_not_be_empty`` are tables without whose rows a restored backup proves nothing.
+    ``users`` are the login users between which a rotation alternates, members of the ``owner`` that cannot log in, and
+    ``rotator`` is the user that may change them: its password is made anew for each use and kept nowhere.
+    ``url_secret`` holds the connection string that the services read, ``password_secret`` the password alone, where
+    somebody wants it; ``must_not_be_empty`` are tables without whose rows a restored backup proves nothing.
     ``manifest``, ``objects`` and ``drill`` say how its backups are proved; ``maintenance`` when it needs care.
     """
 
@@ -80,7 +82,9 @@ class Database(Frozen):
     database: PostgresName
     owner: PostgresName
     users: tuple[PostgresName, ...] = Field(min_length=1)
+    rotator: PostgresName = "caretaker_rotator"
     url_secret: SecretName
+    password_secret: SecretName | None = None
     must_not_be_empty: tuple[str, ...] = ()
     backup: BackupPolicy = BackupPolicy()
     manifest: ManifestPolicy = ManifestPolicy()
@@ -89,12 +93,28 @@ class Database(Frozen):
     maintenance: MaintenancePolicy = MaintenancePolicy()
 
 
+class SecretCheck(Frozen):
+    """How a new value of an external secret is tried at its provider: a GET that must answer with a status."""
+
+    url: str = Field(pattern=r"^https?://")
+    header: str = Field("Authorization", pattern=r"^[A-Za-z0-9-]+$")
+    prefix: str = "Bearer "
+    status: int = Field(200, ge=100, le=599)
+
+
 class Secret(Frozen):
-    """A secret, who makes its next value, and how old a version may become."""
+    """A secret, who makes its next value, and how old a version may become.
+
+    ``database``: the login of one of the databases. ``generated``: a random value between services of ours.
+    ``external``: its provider alone can issue it. ``overlap_days``: how long the old version of a generated or external
+    one stays enabled beside the new one, for users that cannot be looked up.
+    """
 
     name: SecretName
-    rotation: Literal["database", "generated", "manual"]
+    rotation: Literal["database", "generated", "external"]
     max_age_days: int = Field(ge=1, le=3650)
+    overlap_days: int = Field(0, ge=0, le=365)
+    check: SecretCheck | None = None
 
     @property
     def max_age(self) -> timedelta:

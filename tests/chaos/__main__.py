@@ -16,6 +16,7 @@ from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, Outcome, Scenario, run_all
 from tests.chaos.maintain_database_scenario import MaintainDatabaseScenario
 from tests.chaos.roll_back_scenario import RollBackScenario
+from tests.chaos.rotate_secrets_scenario import RotateSecretsScenario
 from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
 from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
 from tests.flows.care import Cared
@@ -62,6 +63,10 @@ def _roll_back(folder: Path, stack: Stack) -> list[Scenario]:
     return [RollBackScenario(_released(folder, "chaos-back"), stack.control)]
 
 
+def _rotate_secrets(folder: Path, stack: Stack) -> list[Scenario]:
+    return [RotateSecretsScenario(_released(folder, "chaos-rotate"), stack.control)]
+
+
 def _weekly_review(folder: Path, stack: Stack) -> list[Scenario]:
     estate = Sample(folder / "estate", "chaos-review").write().seed()
     return [WeeklyReviewScenario(estate, stack.control)]
@@ -89,6 +94,7 @@ SCENARIOS: dict[str, Callable[[Path, Stack], list[Scenario]]] = {
     "deploy": _deploy,
     "maintain-database": _maintain_database,
     "roll-back": _roll_back,
+    "rotate-secrets": _rotate_secrets,
     "verify-backups": _verify_backups,
     "weekly-review": _weekly_review,
 }

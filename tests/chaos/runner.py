@@ -17,8 +17,7 @@ from typing import Any
 
 PRELOADED = [
     "flows.deploy", "flows.roll_back", "flows.verify_backups", "flows.weekly_review", "flows.update_dependencies",
-    "flows.maintain_database",
-    "github",
+    "flows.maintain_database", "flows.rotate_secrets", "github",
     "google.cloud.run_v2", "google.cloud.sqladmin_v1", "google.cloud.storage", "google.cloud.bigquery",
     "google.cloud.secretmanager", "google.cloud.logging_v2", "google.cloud.devtools.cloudbuild_v1",
 ]  # fmt: skip

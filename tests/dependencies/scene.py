@@ -45,7 +45,7 @@ body = "ok"
 touches_database = true
 [[secrets]]
 name = "forge-token"
-rotation = "manual"
+rotation = "external"
 max_age_days = 90
 [dependencies]
 repository = "{url}"

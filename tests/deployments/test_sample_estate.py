@@ -49,14 +49,14 @@ def url_of(estate: Estate, machine: Settings) -> str:
 
 
 def assert_usable(estate: Estate, machine: Settings) -> None:
-    """The connection string works, and what it makes belongs to the owner that cannot log in."""
+    """The connection string works, what it makes is the owner's, and the idle user waits for its first password."""
     with psycopg.connect(url_of(estate, machine), autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS made (id int)")
         owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'made'").fetchone()
         question = "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^pyplots'"
         roles = dict(connection.execute(question).fetchall())
     assert owner == ("pyplots_owner",)
-    assert roles == {"pyplots_owner": False, "pyplots_a": True, "pyplots_b": True}
+    assert roles == {"pyplots_owner": False, "pyplots_a": True, "pyplots_b": False}
 
 
 def test_a_seeded_estate_can_be_used_and_a_second_seeding_writes_nothing(

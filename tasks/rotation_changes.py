@@ -1,0 +1,158 @@
+"""The writing steps of a rotation.
+
+Safety property: a password is made inside the step that uses it and is in no parameter, result, log or message. A step
+that is repeated first takes back what its earlier attempt made: a password of a failed attempt is never used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets as random
+from collections.abc import Iterable
+
+from prefect import task
+from pydantic import SecretStr
+
+from tasks import progress
+from tasks.analysis import rotation
+from tasks.analysis.rotation import DESTROY_DELAY, MARK, Unit
+from tasks.clients.login_url import password_of, user_of, with_login
+from tasks.clients.login_users import LoginUsers
+from tasks.errors import Refused
+from tasks.estate import Database
+from tasks.models import SecretPin
+from tasks.policies import WRITE
+from tasks.rotation_models import RotationMark
+from tasks.site import Site
+
+#: Bytes of randomness in a password or token: 256 bits, in characters that need no quoting anywhere.
+RANDOM_BYTES = 32
+
+
+@task(**WRITE)
+async def put_mark(site: Site, unit: Unit, mark: RotationMark) -> None:
+    """Write down, in the secret itself, that a rotation is under way. Safe to repeat: it looks first."""
+    await asyncio.to_thread(_annotate, site, unit.main, rotation.write_mark(mark))
+
+
+@task(**WRITE)
+async def remove_mark(site: Site, unit: Unit) -> None:
+    """Write down that the rotation is over. Safe to repeat: it looks first."""
+    await asyncio.to_thread(_annotate, site, unit.main, "")
+
+
+def _annotate(site: Site, secret: str, value: str) -> None:
+    site.rotating_secrets.annotate(site.rotating_secrets.look(secret), MARK, value)
+
+
+@task(**WRITE)
+async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+    """Give the idle user a new password, and add the versions that hold it; their numbers, by secret.
+
+    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. Safe to
+    repeat: what an earlier attempt added is disabled first, and the password is another.
+    """
+    return await asyncio.to_thread(_make_versions, site, unit, mark, serving)
+
+
+def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+    for name in unit.secrets:
+        burn = site.rotating_secrets.look(name).enabled(mark.after[name])
+        _retire(site, name, (version.number for version in burn))
+    value = SecretStr(random.token_urlsafe(RANDOM_BYTES))
+    values = {unit.main: value}
+    if unit.database:
+        database = site.estate.database(unit.database)
+        url = _url(site, database, serving)
+        progress.report("rotate", mark.user, "a new password for the idle user")
+        _rotator(site, database, url).renew(mark.user, value)
+        values = dict.fromkeys(unit.secrets, value) | {unit.main: with_login(url, mark.user, value)}
+    return {name: site.rotating_secrets.add_version(name, values[name]).version for name in unit.secrets}
+
+
+@task(**WRITE)
+async def complete_pair(site: Site, database: Database, version: int) -> int:
+    """The version of the password's secret that holds this connection string's password, added where it is missing.
+
+    Safe to repeat: it looks first.
+    """
+    return await asyncio.to_thread(_complete_pair, site, database, version)
+
+
+def _complete_pair(site: Site, database: Database, version: int) -> int:
+    assert database.password_secret is not None
+    name, manager = database.password_secret, site.rotating_secrets
+    wanted = password_of(_url(site, database, version)) or SecretStr("")
+    held = manager.values(name, manager.look(name).enabled())
+    found = [number for number, value in held.items() if value == wanted]
+    return max(found) if found else manager.add_version(name, wanted).version
+
+
+@task(**WRITE)
+async def retire_versions(site: Site, name: str, numbers: tuple[int, ...]) -> None:
+    """Disable versions, and have them destroyed after 30 days. Safe to repeat: it looks first."""
+    await asyncio.to_thread(_retire, site, name, numbers)
+
+
+def _retire(site: Site, name: str, numbers: Iterable[int]) -> None:
+    manager = site.rotating_secrets
+    for number in numbers:
+        manager.delay_destruction(manager.look(name), DESTROY_DELAY)
+        progress.report("retire", name, f"version {number} is disabled, and destroyed in {DESTROY_DELAY.days} days")
+        manager.retire(name, number)
+
+
+@task(**WRITE)
+async def lock_users(site: Site, database: Database, users: tuple[str, ...], serving: int, end: bool) -> None:
+    """Let users log in no more and, where ``end`` says so, end their sessions.
+
+    One that the rotator may not change gets a password instead that nobody knows. Safe to repeat.
+    """
+    await asyncio.to_thread(_lock_users, site, database, users, serving, end)
+
+
+def _lock_users(site: Site, database: Database, users: tuple[str, ...], serving: int, end: bool) -> None:
+    url = _url(site, database, serving)
+    if user_of(url) in users:
+        raise Refused(f"locking {user_of(url)} refused: it is the login that serves; run the flow again")
+    client = _rotator(site, database, url)
+    managed = client.logins(users, database.rotator)
+    for user in users:
+        progress.report("lock", user, "it may not log in any more")
+        if managed[user].managed:
+            client.lock(user)
+        else:
+            site.sql.set_password(database.instance, user, SecretStr(random.token_urlsafe(RANDOM_BYTES)))
+        if end:
+            client.end_sessions(user)
+
+
+@task(**WRITE)
+async def prepare_database(site: Site, database: Database, serving: int) -> None:
+    """Make the rotator, the owner and the login users where they are missing, and let the owner own everything.
+
+    Safe to repeat: every step looks first. The login that serves becomes a member of the owner and goes on.
+    """
+    await asyncio.to_thread(_prepare, site, database, serving)
+
+
+def _prepare(site: Site, database: Database, serving: int) -> None:
+    url = _url(site, database, serving)
+    rotator = _rotator(site, database, url, make=True)
+    rotator.prepare(database.owner, database.users)
+    if user_of(url) not in database.users:
+        rotator.join(database.owner, user_of(url))
+        LoginUsers(url, "caretaker rotation").give_away(database.owner)
+    rotator.own_database(database.owner)
+
+
+def _url(site: Site, database: Database, version: int) -> SecretStr:
+    return site.rotating_secrets.access(SecretPin(secret=database.url_secret, version=str(version)))
+
+
+def _rotator(site: Site, database: Database, url: SecretStr, make: bool = False) -> LoginUsers:
+    """The rotator with a password that is made here and known to this call alone."""
+    password = SecretStr(random.token_urlsafe(RANDOM_BYTES))
+    missing = make and database.rotator not in site.sql.users(database.instance)
+    (site.sql.create_user if missing else site.sql.set_password)(database.instance, database.rotator, password)
+    return LoginUsers(with_login(url, database.rotator, password), "caretaker rotation")

@@ -1,0 +1,133 @@
+"""What the tests of a rotation share: running it, and looking at versions, users and sessions."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+from urllib.parse import unquote
+
+import psutil
+import psycopg
+from pydantic import SecretStr
+
+from deployments.stack.database import LEDGER, PREFECT, database_url
+from tasks.clients.login_url import user_of, with_login
+from tasks.models import SecretPin
+from tests.sample import Sample, run, verdict
+from tests.stack import Stack
+
+URL, PASSWORD, TOKEN = "db-connection-string", "db-password", "sync-token"
+LOGIN = (URL, PASSWORD)
+
+
+def rotate(sample: Sample, **parameters: Any) -> Any:
+    """Run the flow in this process; its verdict, or the exception it ended with."""
+    from flows.rotate_secrets import RotateSecrets, rotate_secrets
+
+    request = RotateSecrets(estate=sample.estate_file, **{"session_wait_seconds": 60, **parameters})
+
+    async def both() -> Any:
+        return await verdict(await rotate_secrets(request, return_state=True))
+
+    return run(both())
+
+
+def enabled(sample: Sample, secret: str) -> list[int]:
+    return sorted(version.number for version in sample.site.rotating_secrets.look(secret).enabled())
+
+
+def pinned(sample: Sample, secret: str = URL, service: str = "api") -> int:
+    """The version that the serving revision is pinned to."""
+    revision = sample.site.run.get_revision(service, sample.serving(service))
+    return next(int(pin.version) for pin in revision.spec.secret_env.values() if pin.secret == secret)
+
+
+def url(sample: Sample, version: int | str = "latest") -> Any:
+    return sample.site.secrets.access(SecretPin(secret=URL, version=str(version)))
+
+
+def connect(sample: Sample, secret_url: Any) -> psycopg.Connection[Any]:
+    return psycopg.connect(secret_url.get_secret_value().replace("postgresql+psycopg", "postgresql"), autocommit=True)
+
+
+def can_log_in(sample: Sample) -> dict[str, bool]:
+    users = list(sample.site.estate.databases[0].users)
+    with connect(sample, url(sample)) as link:
+        question = "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY(%s)"
+        return dict(link.execute(question, (users,)).fetchall())
+
+
+def user(sample: Sample) -> str:
+    """The user that serves."""
+    return user_of(url(sample, pinned(sample)))
+
+
+def as_single_user(sample: Sample, name: str) -> SecretStr:
+    """Turn a seeded estate into one that grew by itself: one user, made by the Admin API, that owns everything."""
+    site, database = sample.site, sample.site.estate.databases[0]
+    sample.estate_file.write_text(
+        sample.estate_file.read_text()
+        .replace('users = ["pyplots_a", "pyplots_b"]', 'users = ["pyplots_c", "pyplots_d"]\nrotator = "turner"')
+        .replace('owner = "pyplots_owner"', 'owner = "pyplots_all"')
+    )
+    sample._site = None
+    password = SecretStr("legacy-" + secrets.token_urlsafe(16))
+    site.sql.create_user(database.instance, name, password)
+    site.sql.set_password(database.instance, "postgres", password)
+    with connect(sample, with_login(url(sample), "postgres", password)) as link:
+        link.execute("ALTER DATABASE pyplots OWNER TO cloudsqlsuperuser")
+    made = with_login(url(sample), name, password)
+    site.secrets.add_version(PASSWORD, password)
+    site.secrets.add_version(URL, made)
+    return made
+
+
+def every_value(sample: Sample, stack: Stack) -> set[str]:
+    """Every value that any secret of the project ever had, and every password in one, from the cloud's own store."""
+    question = "SELECT body FROM resources WHERE kind = 'secretmanager.payloads' AND name LIKE ?"
+    with sqlite3.connect(f"file:{stack.state / 'cloud' / 'store.db'}?mode=ro", uri=True) as store:
+        rows = store.execute(question, (f"projects/{sample.project}/secrets/%",)).fetchall()
+    found = {bytes(row[0]).decode() for row in rows}
+    return found | {unquote(one.split(":")[2].split("@")[0]) for one in found if "://" in one}
+
+
+def found_in(values: set[str], stack: Stack) -> list[str]:
+    """Where a value stands: every row of Prefect's database and the ledger, every other file, every command line.
+
+    Left out is what must hold it: the secrets' own store.
+    """
+    processes = ((f"process {process.pid}", " ".join(_words(process))) for process in psutil.process_iter())
+    texts = chain(_rows(stack), _files(stack), processes)
+    return [place for place, text in texts if any(value in text for value in values)]
+
+
+def _rows(stack: Stack) -> Iterator[tuple[str, str]]:
+    """Every row of every table of Prefect's database and of the ledger, as text."""
+    port = stack.folder.read()["ports"]["database"]
+    for name in (PREFECT, LEDGER):
+        with psycopg.connect(database_url(stack.folder, port, name, "").replace("+://", "://")) as link:
+            tables = link.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
+            ).fetchall()
+            assert tables
+            for (table,) in tables:
+                rows = link.execute(f"SELECT t::text FROM {table} t")  # type: ignore[arg-type]
+                yield from ((f"{name} {table}", row[0]) for row in rows)
+
+
+def _files(stack: Stack) -> Iterator[tuple[str, str]]:
+    for path in stack.state.rglob("*"):
+        if path.is_file() and not path.name.startswith("store.db") and not {"venvs", "images"} & set(path.parts):
+            with suppress(OSError):  # a file of the server that is gone a moment later
+                yield f"file {path}", path.read_bytes().decode("latin-1")
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

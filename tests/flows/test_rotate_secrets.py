@@ -1,0 +1,116 @@
+"""The rotation flow: two valid credentials at all times, and the old one goes only when nothing uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tests.flows import rotations
+from tests.flows.conftest import deployed
+from tests.flows.rotations import LOGIN, PASSWORD, TOKEN, URL, rotate
+from tests.flows.steps import calls, newest
+from tests.sample import Sample
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+
+def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample: Sample, stack: Stack) -> None:
+    before, revision, old = rotations.user(sample), sample.serving(), rotations.url(sample)
+    after = newest(stack, sample)
+    planned = rotate(sample, secrets=LOGIN, dry_run=True)
+    assert planned.verdict == "planned", planned
+    assert calls(stack, sample, after) == []
+    assert f"revision `{revision}` | api | {URL} | 1 | serves 100 %" in planned.report
+    result = rotate(sample, secrets=LOGIN)
+    assert result.verdict == "rotated", result
+    assert sample.serving() != revision
+    assert rotations.user(sample) != before
+    assert rotations.enabled(sample, URL) == [rotations.pinned(sample)]
+    assert len(rotations.enabled(sample, PASSWORD)) == 1
+    assert sample.get().status_code == 200
+    assert rotations.can_log_in(sample) == {before: False, rotations.user(sample): True}
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        rotations.connect(sample, old)
+
+
+def test_a_session_a_job_a_tag_and_a_policy_keep_the_old_version_and_each_is_named(
+    sample: Sample, stack: Stack
+) -> None:
+    old, version = rotations.url(sample), rotations.pinned(sample)
+    before, was = rotations.user(sample), sample.serving()
+    spec = sample.site.run.get_revision("api", was).spec
+    sample.site.run.create_job("nightly", spec, command=("true",), labels={}, annotations={})
+    try:
+        with rotations.connect(sample, old):
+            held = rotate(sample, secrets=LOGIN, session_wait_seconds=0)
+            assert (held.verdict, rotations.pinned(sample) > version) == ("held", True), held
+            assert f"job nightly is pinned to {URL} version {version}" in held.why
+            new = rotations.pinned(sample)
+            assert rotations.enabled(sample, URL) == [version, new]
+            sample.site.run.delete_job("nightly")
+            held = rotate(sample, secrets=LOGIN, session_wait_seconds=0)
+            assert held.verdict == "held", held
+            assert f"of {before}" in held.why
+            assert rotations.enabled(sample, URL) == [version, new]
+            fault = stack.control.plant(
+                "SecretManagerService.DestroySecretVersion", "error", project=sample.project, code="PERMISSION_DENIED"
+            )
+            refused = rotate(sample, secrets=LOGIN, emergency=True)
+            assert stack.control.fault(fault)["met"]
+            assert refused.verdict == "failed", refused
+            assert f"disabling secret {URL} version {version} failed: PERMISSION_DENIED" in refused.why
+            assert rotations.enabled(sample, URL) == [version, new]
+    finally:
+        sample.site.run.delete_job("nightly")
+    assert rotate(sample, secrets=LOGIN).verdict == "rotated"
+    assert rotations.enabled(sample, URL) == [rotations.pinned(sample)] == [new]
+    assert rotations.can_log_in(sample) == {before: False, rotations.user(sample): True}
+
+
+def test_users_that_differ_are_refused_before_anything_is_written(sample: Sample, stack: Stack) -> None:
+    database, after = sample.site.estate.databases[0], newest(stack, sample)
+    idle = next(user for user in database.users if user != rotations.user(sample))
+    with rotations.connect(sample, rotations.url(sample)) as link:
+        link.execute(f"GRANT SELECT ON specs TO {idle}")
+        try:
+            refused = rotate(sample, secrets=LOGIN)
+        finally:
+            link.execute(f"REVOKE SELECT ON specs FROM {idle}")
+    assert refused.verdict == "refused", refused
+    assert f"{idle} has SELECT on relation specs" in refused.why
+    assert calls(stack, sample, after) == []
+
+
+def test_a_generated_secret_is_replaced_and_no_value_of_any_secret_is_told(sample: Sample, stack: Stack) -> None:
+    version = rotations.pinned(sample, TOKEN)
+    result = rotate(sample, secrets=(TOKEN,))
+    assert result.verdict == "rotated", result
+    assert rotations.enabled(sample, TOKEN) == [rotations.pinned(sample, TOKEN)] == [version + 1]
+    assert rotate(sample, only_due=True).verdict == "unchanged"
+    values = rotations.every_value(sample, stack)
+    assert len(values) >= 6
+    assert rotations.found_in(values, stack) == []
+    witnesses = {sample.project, "rotate-secrets", "postgres"}
+    seen = {place.split()[0] for place in rotations.found_in(witnesses, stack)}
+    assert {"file", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
+
+
+def test_a_single_user_that_nobody_prepared_is_prepared_by_one_command_and_then_replaced(
+    new_sample: Callable[..., Sample],
+) -> None:
+    sample = new_sample("single")
+    old = rotations.as_single_user(sample, "legacy")
+    deployed(sample)
+    refused = rotate(sample, secrets=LOGIN)
+    assert refused.verdict == "refused", refused
+    assert "--param prepare=true" in refused.why
+    assert rotate(sample, secrets=LOGIN, prepare=True).verdict == "prepared"
+    result = rotate(sample, secrets=LOGIN, emergency=True)  # ends sessions that an idle instance keeps for a minute
+    assert result.verdict == "rotated", result
+    assert rotations.user(sample) == "pyplots_c"
+    assert sample.get().status_code == 200
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        rotations.connect(sample, old)
