@@ -202,8 +202,9 @@ async def _applications(site: Site, database: Database, copy: Copy, plan: DrillP
     services = services_of(site, database)
     if not services:
         return ladder.skipped(6, f"no service of the estate uses {database.name}")
-    schema = plan.catalogue.get("schema revision", {}).get("alembic", "")
-    results = [await _rung(6, prove_application(site, database, service, copy, schema)) for service in services]
+    assert plan.target is not None
+    moment = backups.moment_of(plan.target)
+    results = [await _rung(6, prove_application(site, database, service, copy, moment)) for service in services]
     worst = next((r for word in ("failed", "not_possible") for r in results if r.verdict == word), results[0])
     evidence = tuple(line for result in results for line in result.evidence)
     return worst.model_copy(update={"evidence": evidence, "seconds": sum(result.seconds for result in results)})

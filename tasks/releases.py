@@ -19,6 +19,7 @@ from prefect.states import Failed
 
 from tasks.analysis import history, planning
 from tasks.analysis import release as naming
+from tasks.analysis.serving import digest_of
 from tasks.database import (
     back_up,
     create_migration_job,
@@ -514,7 +515,10 @@ async def record(site: Site, plan: ReleasePlan, verdict: ReleaseVerdict, reason:
             reason,
             outcome.verdict,
             f"deploy/{outcome.service}/{run_name()}",
-            {"source": item.source.digest, "commit": item.source.commit, "release": item.release},
+            {
+                "source": item.source.digest, "commit": item.source.commit, "release": item.release,
+                "probes": digest_of(site.estate.service(outcome.service).probes),
+            },
             {"revision": item.ground.stable, "schema": item.ground.schema_revision},
             {
                 "revision": outcome.revision,

@@ -40,6 +40,12 @@ def began(run: Backup) -> datetime:
     return run.started or run.enqueued or datetime.fromtimestamp(0, UTC)
 
 
+def moment_of(target: Target) -> datetime:
+    """The moment of which a restored copy is: the point in time, or the end of the backup, up to which it holds all."""
+    backup = target.backup
+    return target.moment or (backup.ended or began(backup) if backup else datetime.fromtimestamp(0, UTC))
+
+
 def policy_kept(state: BackupState, policy: BackupPolicy, now: datetime) -> list[Evidence]:
     """L0: whether automated backups are on, fresh, kept, and none failed since."""
     runs = automated(state)

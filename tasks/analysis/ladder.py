@@ -34,6 +34,13 @@ def not_possible(level: int, why: str, evidence: Iterable[Evidence] = ()) -> Lev
     return LevelResult(level=level, verdict="not_possible", why=why, evidence=tuple(evidence))
 
 
+def excused(result: LevelResult, why: str) -> LevelResult:
+    """A level whose failure may have another reason than the backup: not possible, with what was seen all the same."""
+    if result.verdict != "failed" or not why:
+        return result
+    return result.model_copy(update={"verdict": "not_possible", "why": f"{why}; {result.why}"})
+
+
 def skipped(level: int, why: str) -> LevelResult:
     """A level that the estate does not ask for."""
     return LevelResult(level=level, verdict="skipped", why=why)

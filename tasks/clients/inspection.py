@@ -133,9 +133,14 @@ class Session:
             kind: {name: definition for statement in statements for name, definition in self._rows(kind, statement)}
             for kind, statements in catalogue_sql.STATEMENTS.items()
         }
-        has_alembic = self._one("looking for alembic_version", catalogue_sql.HAS_ALEMBIC)[0]
-        heads = self._rows("reading alembic_version", catalogue_sql.ALEMBIC) if has_alembic else []
-        return {"schema revision": {name: head or "" for name, head in heads}, **found}
+        head = self.schema_revision()
+        return {"schema revision": {} if head is None else {"alembic": head}, **found}
+
+    def schema_revision(self) -> str | None:
+        """Alembic's head, or several with commas; None where the database knows no alembic."""
+        if not self._one("looking for alembic_version", catalogue_sql.HAS_ALEMBIC)[0]:
+            return None
+        return str(self._one("reading alembic_version", catalogue_sql.ALEMBIC)[0] or "")
 
     def size_bytes(self) -> int:
         """The size of the database on its disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ SETTLING_SECONDS = 60.0
 
 
 class VerifyBackupsScenario:
-    """One released estate with a night behind it; each case drills it once more."""
+    """One released estate with a night behind it; each case drills it once more.
+
+    ``moment`` is the point in time that every case restores: one after the release, fixed, so that the cases compare.
+    """
 
     flow = "verify-backups"
 
-    def __init__(self, drilled: Drilled, pick: str) -> None:
-        self._drilled, self._pick = drilled, pick
+    def __init__(self, drilled: Drilled, pick: str, moment: datetime | None = None) -> None:
+        self._drilled, self._pick, self._moment = drilled, pick, moment
         self._before: list[Any] = []
         self._after = 0
 
@@ -38,6 +42,9 @@ class VerifyBackupsScenario:
         wrong = []
         if verdict["verdict"] != "passed":
             wrong.append(f"ended {verdict['verdict']}: {str(verdict.get('why'))[:300]}")
+        restored = (verdict.get("target") or {}).get("moment")
+        if verdict["verdict"] == "passed" and restored and datetime.fromisoformat(restored) != self._moment:
+            wrong.append(f"restored the moment {restored} instead of {self._moment}")
         self._await_quiet()
         if left := self._drilled.leftovers():
             wrong.append(f"left behind: {', '.join(left)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import connect
 
+from tasks.analysis.backups import AFTER_MANIFEST
 from tasks.backup_models import DrillVerdict
 from tasks.clients import engines
 from tasks.clients.polling import wait_for
+from tasks.manifests import list_manifests
 from tasks.models import SecretPin
 from tests.sample import Sample, run, verdict
 from tests.stack import Stack
@@ -96,6 +99,24 @@ class Drilled:
         self.beat()
         self.manifest()
         return self.backup()
+
+    def recoverable_moment(self) -> datetime:
+        """Make the moment after a new manifest recoverable, with something written since; when that is.
+
+        A point-in-time drill chooses such a moment by preference, and while there is one alone, always this one.
+        """
+        site = self.sample.site
+        for name in site.bucket.list("manifests/"):
+            site.bucket.delete(name)
+        self.beat()
+        self.manifest()
+        (taken,) = run(list_manifests.fn(site, self.database))
+        moment = taken + AFTER_MANIFEST
+        time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
+        self.execute("INSERT INTO events (kind) SELECT 'after the moment' FROM generate_series(1, 50)")
+        latest = self.control.archive_log(self.project, self.database.instance)
+        assert moment <= latest
+        return moment
 
     def drill(self, **parameters: Any) -> DrillVerdict:
         """Run the flow; its verdict, whatever it is."""

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from tasks.analysis import ladder
 from tests.flows.conftest import deployed
 from tests.flows.drills import Drilled, touches_production
+from tests.flows.steps import deploy
 from tests.sample import run
 from tests.stack import Stack
 
@@ -87,6 +88,21 @@ def test_an_older_backup_is_compared_with_the_manifest_of_its_own_night(drilled:
     result = drilled.drill(pick="random")
     assert verdicts(result) == PASSED
     assert "(random)" in result.report
+
+
+def test_a_backup_of_before_a_migration_is_proved_by_the_image_that_served_then(drilled: Drilled) -> None:
+    before, site = drilled.sample.serving(), drilled.sample.site
+    drilled.sample.variant().with_version("renamed").with_breaking_migration()
+    released = deploy(drilled.sample, approve_outage=True)
+    assert released.verdict == "released", released.why
+    drilled.backup()
+    for name in site.bucket.list("manifests/"):
+        site.bucket.delete(name)
+    result = drilled.drill(pick="random")
+    said = verdicts(result)
+    assert said["L6"] == ("passed", ""), said
+    assert any(f"revision {before}" in line.what for line in result.levels[6].evidence), result.levels[6].evidence
+    assert (said["L3"][0], said["L4"][0], result.verdict) == ("not_possible", "not_possible", "incomplete"), said
 
 
 def test_a_second_drill_of_the_same_database_is_refused_while_one_is_at_work(drilled: Drilled) -> None:
