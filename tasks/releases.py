@@ -29,7 +29,7 @@ from tasks.database import (
     plan_migration,
     read_schema,
 )
-from tasks.errors import OpsError, PermanentError
+from tasks.errors import OpsError, PermanentError, in_one_line
 from tasks.estate import Service
 from tasks.ground import prove_service
 from tasks.images import build_image
@@ -194,11 +194,6 @@ def failure(
         backup=backup,
         why=str(error) if isinstance(error, OpsError) else in_one_line(error),
     )
-
-
-def in_one_line(error: BaseException) -> str:
-    """An error that is none of ours, in one line: its kind first, since its text may say nothing."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def verdict_of(error: Exception) -> Verdict:

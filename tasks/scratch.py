@@ -24,9 +24,9 @@ from tasks.analysis import drills
 from tasks.backup_models import BackupState, Restored, Target
 from tasks.clients.copy_url import login_user, url_of_copy
 from tasks.clients.inspection import Inspector
-from tasks.errors import Conflict, Missing, PermanentError, Refused
+from tasks.errors import Conflict, Missing, OpsError, PermanentError, Refused
 from tasks.estate import Database
-from tasks.models import SecretPin
+from tasks.models import Finding, SecretPin
 from tasks.parallel import to_the_end
 from tasks.policies import BACKUP_DEADLINE, WAIT, WRITE
 from tasks.site import Site
@@ -60,12 +60,20 @@ class Copy:
 
 
 @asynccontextmanager
-async def scratch_instance(site: Site, name: str) -> AsyncIterator[None]:
-    """Delete the scratch instance at the end, however the drill ends; after a ``kill -9`` a sweep does it."""
+async def scratch_instance(site: Site, name: str) -> AsyncIterator[list[Finding]]:
+    """Delete the scratch instance at the end, however the drill ends; after a ``kill -9`` a sweep does it.
+
+    Where that fails, the drill keeps its verdict: the list that is given gets a finding, and the next sweep deletes it.
+    """
+    left = list[Finding]()
     try:
-        yield
+        yield left
     finally:
-        await to_the_end(delete_scratch(site, name))
+        try:
+            await to_the_end(delete_scratch(site, name))
+        except OpsError as error:
+            way_out = "the next drill deletes it, and it costs until then"
+            left.append(Finding(severity="error", subject=name, what=str(error), way_out=way_out))
 
 
 @task(**WAIT)

@@ -142,9 +142,12 @@ def stamp(taken: datetime) -> str:
     return taken.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
 
 
-def taken_at(name: str) -> datetime:
-    """When the manifest of a name was taken."""
-    return datetime.strptime(name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+def taken_at(name: str) -> datetime | None:
+    """When the manifest of a name was taken; None for a name that no manifest has."""
+    try:
+        return datetime.strptime(name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _stamp(taken: datetime | None) -> str:

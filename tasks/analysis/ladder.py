@@ -19,8 +19,10 @@ SIZE, RESTORED, SECONDS, PRICE = "backup.size", "backup.restored_size", "backup.
 
 
 def judged(level: int, evidence: Iterable[Evidence], seconds: float = 0.0) -> LevelResult:
-    """A level by what was seen: failed by the first thing that is not right."""
+    """A level by what was seen: failed by the first thing that is not right, not possible where nothing was seen."""
     seen = tuple(evidence)
+    if not seen:
+        return not_possible(level, "nothing was looked at")
     bad = [item.what for item in seen if not item.ok]
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return LevelResult(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tasks import copies
 from tasks.analysis import ladder
 from tests.flows.conftest import deployed
 from tests.flows.drills import Drilled, touches_production
@@ -92,17 +93,38 @@ def test_an_older_backup_is_compared_with_the_manifest_of_its_own_night(drilled:
 
 def test_a_backup_of_before_a_migration_is_proved_by_the_image_that_served_then(drilled: Drilled) -> None:
     before, site = drilled.sample.serving(), drilled.sample.site
+    old = site.secrets.resolve("sync-token").version
+    site.secrets.add_version("sync-token", SecretStr("another"))
     drilled.sample.variant().with_version("renamed").with_breaking_migration()
     released = deploy(drilled.sample, approve_outage=True)
     assert released.verdict == "released", released.why
     drilled.backup()
     for name in site.bucket.list("manifests/"):
         site.bucket.delete(name)
+    site.secrets.disable("sync-token", old)
     result = drilled.drill(pick="random")
     said = verdicts(result)
     assert said["L6"] == ("passed", ""), said
-    assert any(f"revision {before}" in line.what for line in result.levels[6].evidence), result.levels[6].evidence
+    told = result.levels[6].evidence[-1].what
+    assert f"revision {before}, which served since" in told
+    assert f"SYNC_TOKEN is version {old + 1} of sync-token, its own is not enabled" in told
     assert (said["L3"][0], said["L4"][0], result.verdict) == ("not_possible", "not_possible", "incomplete"), said
+
+
+def test_a_fault_of_our_own_in_one_level_fails_that_level_and_hides_no_other(
+    drilled: Drilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of this program")
+
+    monkeypatch.setattr(copies, "_check_structure", broken)
+    result = drilled.drill()
+    why = "the level broke off: ZeroDivisionError: a fault of this program"
+    said = verdicts(result)
+    assert (result.verdict, said["L5"], said["L6"]) == ("failed", ("failed", why), ("passed", "")), said
+    assert drilled.leftovers() == []
+    measured = drilled.sample.site.ledger.measurements(ladder.LEVEL, f"{drilled.project}/pyplots")
+    assert measured[-1].at == result.started
 
 
 def test_a_second_drill_of_the_same_database_is_refused_while_one_is_at_work(drilled: Drilled) -> None:
