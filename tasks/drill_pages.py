@@ -13,12 +13,12 @@ from prefect import task
 
 from tasks.analysis import ladder
 from tasks.backup_models import DrillVerdict, LevelResult
-from tasks.drill_reports import WORDS, figures, headline
+from tasks.drill_reports import TOLD, WORDS, History, figures, headline
 from tasks.estate import Database
 from tasks.models import Measurement
 from tasks.pages import Chart, Page, Section, Series, Table, line_chart, render
 from tasks.pages.page import Mark
-from tasks.policies import WRITE
+from tasks.policies import READ, WRITE
 from tasks.site import Site
 
 #: How many drills a chart shows.
@@ -26,16 +26,24 @@ SHOWN = 60
 MARKS: dict[str, Mark] = {"passed": "good", "incomplete": "warning", "planned": "warning", "failed": "bad"}
 
 
-@task(**WRITE)
-async def keep_page(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict:
-    """Write the page of a drill; the verdict with where it is. Safe to repeat: the same drill gives the same page."""
-    return await asyncio.to_thread(_keep, site, database, verdict)
+@task(**READ)
+async def read_history(site: Site, database: Database) -> History:
+    """What the last drills measured, this one included, oldest first."""
+    return await asyncio.to_thread(_history, site, database)
 
 
-def _keep(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict:
+def _history(site: Site, database: Database) -> History:
     subject = f"{site.estate.google.project}/{database.name}"
-    names = (ladder.LEVEL, ladder.RTO, ladder.RPO, ladder.SIZE, ladder.RESTORED)
-    history = {name: site.ledger.measurements(name, subject, limit=SHOWN) for name in names}
+    return {name: site.ledger.measurements(name, subject, limit=SHOWN) for name in TOLD}
+
+
+@task(**WRITE)
+async def keep_page(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
+    """Write the page of a drill; the verdict with where it is. Safe to repeat: the same drill gives the same page."""
+    return await asyncio.to_thread(_keep, site, database, verdict, history)
+
+
+def _keep(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
     html = render(page_of(verdict, history))
     assert verdict.started is not None
     name = f"reports/verify-backups/{database.name}/{verdict.started.astimezone(UTC):%Y%m%dT%H%M%SZ}.html"
@@ -46,7 +54,7 @@ def _keep(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict
     return verdict.model_copy(update={"page": f"gs://{site.bucket.name}/{name}"})
 
 
-def page_of(verdict: DrillVerdict, history: dict[str, list[Measurement]]) -> Page:
+def page_of(verdict: DrillVerdict, history: History) -> Page:
     """The page of a drill and of those before it."""
     began = f"{verdict.started:%Y-%m-%d %H:%M} UTC" if verdict.started else ""
     return Page(
@@ -63,7 +71,7 @@ def page_of(verdict: DrillVerdict, history: dict[str, list[Measurement]]) -> Pag
     )
 
 
-def _charts(history: dict[str, list[Measurement]]) -> list[Chart]:
+def _charts(history: History) -> list[Chart]:
     megabytes = 1e6
     return [
         line_chart("RTO: time to restore", "s", [_series("restored in", history[ladder.RTO])]),

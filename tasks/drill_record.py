@@ -14,9 +14,9 @@ from prefect.states import Failed
 
 from tasks.analysis import drills, ladder
 from tasks.backup_models import DrillVerdict, Restored, Target
-from tasks.drill_pages import keep_page
+from tasks.drill_pages import keep_page, read_history
 from tasks.drill_plan import DrillPlan
-from tasks.drill_reports import drill_report, headline
+from tasks.drill_reports import History, drill_report, headline
 from tasks.drills import Climbed
 from tasks.errors import OpsError
 from tasks.estate import Database
@@ -122,8 +122,9 @@ def _measure(site: Site, database: Database, verdict: DrillVerdict) -> None:
 
 async def show(site: Site, database: Database, verdict: DrillVerdict) -> Any:
     """Keep the page, show the report, notify where there is something to say; the flow's result."""
-    done = await _paged(site, database, verdict)
-    report = drill_report(done)
+    history = await read_history(site, database)
+    done = await _paged(site, database, verdict, history)
+    report = drill_report(done, history)
     title = f"backups of {site.estate.name}/{database.name}: {headline(done)}"
     body = "; ".join(filter(None, (done.worse, done.why)))
     well = done.verdict == "passed" and not done.worse
@@ -134,9 +135,9 @@ async def show(site: Site, database: Database, verdict: DrillVerdict) -> Any:
     return Failed(message=done.why or done.verdict, data=done)
 
 
-async def _paged(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict:
+async def _paged(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
     try:
-        return await keep_page(site, database, verdict)
+        return await keep_page(site, database, verdict, history)
     except OpsError as error:
         kept = Finding(severity="warning", subject="page", what=str(error), way_out="the report tells the same")
         return verdict.model_copy(update={"findings": (*verdict.findings, kept)})
