@@ -131,10 +131,11 @@ class Reference(Frozen):
 
 
 class Evidence(Frozen):
-    """One thing that a level looked at."""
+    """One thing that a level looked at. ``compared``: with production or its manifest, and not by itself alone."""
 
     what: str
     ok: bool = True
+    compared: bool = False
 
 
 class LevelResult(Frozen):

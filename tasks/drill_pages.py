@@ -6,8 +6,9 @@ Safety property: the file is written to a name of its own, in the bucket and in 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 
 from prefect import task
 
@@ -23,6 +24,8 @@ from tasks.site import Site
 
 #: How many drills a chart shows.
 SHOWN = 60
+#: Units of time, the largest first.
+UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 MARKS: dict[str, Mark] = {"passed": "good", "incomplete": "warning", "planned": "warning", "failed": "bad"}
 
 
@@ -74,8 +77,8 @@ def page_of(verdict: DrillVerdict, history: History) -> Page:
 def _charts(history: History) -> list[Chart]:
     megabytes = 1e6
     return [
-        line_chart("RTO: time to restore", "s", [_series("restored in", history[ladder.RTO])]),
-        line_chart("RPO: what would be lost", "h", [_series("age of the newest heartbeat", history[ladder.RPO], 3600)]),
+        _time("RTO: time to restore", "restored in", history[ladder.RTO]),
+        _time("RPO: what would be lost", "age of the newest heartbeat", history[ladder.RPO]),
         line_chart(
             "Size", "MB",
             [
@@ -87,18 +90,31 @@ def _charts(history: History) -> list[Chart]:
     ]  # fmt: skip
 
 
+def _time(title: str, name: str, measured: Sequence[Measurement]) -> Chart:
+    """A chart of spans, in the unit in which a person would say the longest."""
+    longest = max((item.value for item in measured), default=0.0)
+    unit, size = next((unit, size) for unit, size in UNITS if longest >= 2 * size or size == 1)
+    return line_chart(title, unit, [_series(name, measured, size)])
+
+
 def _series(name: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
-    return Series(name=name, points=tuple((f"{item.at:%d %b %H:%M}", item.value / unit) for item in measured))
+    minutes = Counter(f"{item.at:%d %b %H:%M}" for item in measured)
+    return Series(name=name, points=tuple((_label(item.at, minutes), item.value / unit) for item in measured))
+
+
+def _label(at: datetime, minutes: Counter[str]) -> str:
+    """When a drill was, told to the second where another one was in the same minute: a label is a point's place."""
+    minute = f"{at:%d %b %H:%M}"
+    return minute if minutes[minute] == 1 else f"{minute}:{at:%S}"
 
 
 def _ladder(levels: tuple[LevelResult, ...]) -> Table:
-    rows = tuple((item.name, item.title, WORDS[item.verdict], item.why, _spent(item)) for item in levels)
-    columns = ("level", "what", "verdict", "why", "seconds")
-    return Table(caption="Levels", columns=columns, rows=rows, numeric=("seconds",))
+    rows = tuple((f"{item.name} {item.title}", _verdict(item), item.why) for item in levels)
+    return Table(caption="Levels", columns=("level", "verdict", "why"), rows=rows)
 
 
-def _spent(item: LevelResult) -> str:
-    return f"{item.seconds:.1f}" if item.seconds else ""
+def _verdict(item: LevelResult) -> str:
+    return f"{WORDS[item.verdict]} in {item.seconds:.1f} s" if item.seconds else WORDS[item.verdict]
 
 
 def _level(item: LevelResult) -> Section:

@@ -34,7 +34,9 @@ NOTHING_RESTORED = "nothing was restored"
 #: What says nothing of the backup: it could not be looked at.
 UNJUDGED = (TransientError, NotAllowed, BadInput, Conflict, Refused, TimedOut, TimeoutError)
 #: A clock that runs a little before or after another one.
-CLOCKS = timedelta(minutes=5)
+CLOCKS = timedelta(minutes=1)
+#: A change is written down at its end: one that is told so much later may have been under way.
+UNDER_WAY = timedelta(minutes=30)
 
 
 class Climbed(Frozen):
@@ -159,19 +161,24 @@ def _nothing(told: tuple[LevelResult, ...], second: LevelResult) -> Climbed:
 async def _excused(
     site: Site, database: Database, plan: DrillPlan, levels: tuple[LevelResult, ...]
 ) -> tuple[LevelResult, ...]:
-    """Where production was changed on purpose between manifest and backup, a difference proves nothing either way."""
-    if all(item.verdict != "failed" for item in levels):
+    """Where production was changed on purpose between manifest and backup, a difference proves nothing either way.
+
+    What is wrong with the copy by itself, whatever production was, stays a failure.
+    """
+    if not any(ladder.differs_only(item) for item in levels):
         return levels
     try:
         changes = await read_changes(site, database)
     except OpsError as error:
-        return tuple(ladder.excused(item, f"whether production was changed is not known ({error})") for item in levels)
+        why = f"whether production was changed meanwhile is not known ({error})"
+        return tuple(ladder.excused(item, why) if ladder.differs_only(item) else item for item in levels)
     change = changed_between(plan, changes)
     if change is None:
         return levels
     when = f"{change.at:%Y-%m-%d %H:%M} UTC"
-    since = "lies between the manifest and the backup" if plan.manifest else "came after what was restored"
-    return tuple(ladder.excused(item, f"{change.kind} of {change.subject} at {when} {since}") for item in levels)
+    since = "may lie between the manifest and the backup" if plan.manifest else "may have come after what was restored"
+    why = f"{change.kind} of {change.subject}, written down at {when}, {since}"
+    return tuple(ladder.excused(item, why) if ladder.differs_only(item) else item for item in levels)
 
 
 @task(**READ)
@@ -193,4 +200,4 @@ def changed_between(plan: DrillPlan, changes: tuple[Change, ...]) -> Change | No
     moment = backups.moment_of(plan.target)
     begin, end = sorted((plan.manifest.taken, moment)) if plan.manifest else (moment, plan.started)
     found = (change for change in changes if change.kind != "backup")
-    return next((change for change in found if begin - CLOCKS <= change.at <= end + CLOCKS), None)
+    return next((change for change in found if begin - CLOCKS <= change.at <= end + UNDER_WAY), None)

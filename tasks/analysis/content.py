@@ -27,14 +27,16 @@ def compare(manifest: Manifest, found: Iterable[TableContent]) -> list[Evidence]
     """One line for each table that is not as it was, and one for each rule whose tables all are."""
     copies = {content.table: content for content in found}
     good: dict[str, list[TableContent]] = {}
-    bad = [Evidence(what=what, ok=False) for what in _sums_apart(manifest.tables, copies.values())]
+    bad = [_differs(what) for what in _sums_apart(manifest.tables, copies.values())]
     for table in manifest.tables:
-        what = _wrong(table, copies.pop(table.table, None))
+        copy = copies.pop(table.table, None)
+        what = _wrong(table, copy)
         if what:
-            bad.append(Evidence(what=what, ok=False))
+            unread = copy is not None and bool(copy.why)
+            bad.append(Evidence(what=what, ok=False, compared=not unread))
         else:
             good.setdefault(table.compare, []).append(table)
-    bad += [Evidence(what=f"table {name} is in the copy and not in the manifest", ok=False) for name in sorted(copies)]
+    bad += [_differs(f"table {name} is in the copy and not in the manifest") for name in sorted(copies)]
     return [*bad, *(_agreed(rule, tables) for rule, tables in sorted(good.items()))]
 
 
@@ -84,6 +86,10 @@ def in_time(span: timedelta) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def _differs(what: str) -> Evidence:
+    return Evidence(what=what, ok=False, compared=True)
 
 
 def _wrong(table: TableContent, copy: TableContent | None) -> str:

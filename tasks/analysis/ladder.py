@@ -43,6 +43,11 @@ def excused(result: LevelResult, why: str) -> LevelResult:
     return result.model_copy(update={"verdict": "not_possible", "why": f"{why}; {result.why}"})
 
 
+def differs_only(result: LevelResult) -> bool:
+    """Whether a level failed, and by nothing but comparisons: what it was compared with may have been changed since."""
+    return result.verdict == "failed" and all(item.ok or item.compared for item in result.evidence)
+
+
 def skipped(level: int, why: str) -> LevelResult:
     """A level that the estate does not ask for."""
     return LevelResult(level=level, verdict="skipped", why=why)

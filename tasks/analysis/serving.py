@@ -79,8 +79,9 @@ def served_at(scene: Scene) -> Served:
     revision = scene.known.get(named.name)
     if revision is None:
         return Served(revision=None, why=f"revision {named.name} is not kept any more; {named.why}")
-    doubts = filter(None, (named.doubt, _of_schema(scene, revision), _of_probes(scene, revision)))
-    return Served(revision=revision, why=f"revision {named.name}, {named.why}", doubt="; ".join(doubts))
+    doubts = (named.doubt, _under_way(scene, revision), _of_schema(scene, revision), _of_probes(scene, revision))
+    doubt = "; ".join(filter(None, doubts))
+    return Served(revision=revision, why=f"revision {named.name}, {named.why}", doubt=doubt)
 
 
 def digest_of(probes: Iterable[Probe]) -> str:
@@ -95,7 +96,7 @@ def _by_ledger(scene: Scene) -> _Named:
     then = str(after.before.get("revision") or "") if after else scene.serving
     if before is None:
         return _unrecorded(scene, then)
-    first = str(before.after.get("revision") or "")
+    first = str(before.after.get("revision") or before.before.get("revision") or "")
     when = f"served at {_at(after.at)}" if after else "serves now"
     until = f"{then or 'nothing'} {when}, and since when the ledger does not know"
     if first == then or not scene.made_by(then, scene.moment):
@@ -141,6 +142,14 @@ def _by_schema(scene: Scene, named: _Named) -> _Named:
 def _fits(scene: Scene, revision: RevisionState) -> bool:
     needs = revision.spec.annotations.get(naming.SCHEMA, "")
     return not needs or not scene.stands_at or needs == scene.stands_at
+
+
+def _under_way(scene: Scene, revision: RevisionState) -> str:
+    """A release is written down at its end: what it made may have had traffic, and written, for a while."""
+    coming = str(scene.after.after.get("revision") or "") if scene.after else ""
+    if coming in ("", revision.name) or not scene.made_by(coming, scene.moment):
+        return ""
+    return f"{coming} was being released"
 
 
 def _of_schema(scene: Scene, revision: RevisionState) -> str:

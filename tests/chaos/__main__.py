@@ -70,7 +70,7 @@ def _released(folder: Path, project: str) -> Sample:
 
 def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
     drilled = Drilled(_released(folder, "chaos-drill"), stack).prepare()
-    drilled.night()
+    drilled.quiet_night()
     moments = Drilled(_released(folder / "moments", "chaos-moment"), stack).prepare()
     moments.night()
     moment = moments.recoverable_moment()

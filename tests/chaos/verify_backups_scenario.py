@@ -34,7 +34,7 @@ class VerifyBackupsScenario:
         return self._drilled.sample.folder
 
     def prepare(self) -> dict[str, Any]:
-        self._before, self._after = self._drilled.fingerprint(), self._drilled.newest_call()
+        self._before, self._after = self._production(), self._drilled.newest_call()
         return {"estate": str(self._drilled.sample.estate_file), "pick": self._pick, "all_objects": True}
 
     def check(self, verdict: dict[str, Any]) -> list[str]:
@@ -55,9 +55,12 @@ class VerifyBackupsScenario:
         wrong = []
         if touched := touches_production(self._drilled, self._drilled.writes(self._after)):
             wrong.append(f"written to production: {', '.join(touched)}")
-        if self._drilled.fingerprint() != self._before:
-            wrong.append("production's content, roles or settings differ")
+        if self._production() != self._before:
+            wrong.append("production's content, files, roles or settings differ")
         return wrong
+
+    def _production(self) -> list[Any]:
+        return [*self._drilled.fingerprint(), self._drilled.files()]
 
     def _await_quiet(self) -> None:
         """Wait until the cloud has ended what the killed run began."""

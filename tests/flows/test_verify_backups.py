@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 def drilled(new_sample: Any, stack: Stack) -> Drilled:
     """A released sample with one night behind it."""
     ready = Drilled(deployed(new_sample("drill")), stack).prepare()
-    ready.night()
+    ready.quiet_night()
     return ready
 
 
@@ -36,7 +36,7 @@ PASSED = {f"L{number}": ("passed", "") for number in range(8)}
 
 
 def test_a_good_backup_passes_every_level_and_production_is_untouched(drilled: Drilled) -> None:
-    before, after = drilled.fingerprint(), drilled.newest_call()
+    before, after = [*drilled.fingerprint(), drilled.files()], drilled.newest_call()
     planned = drilled.drill(dry_run=True)
     assert (planned.verdict, drilled.writes(after)) == ("planned", [])
     result = drilled.drill(all_objects=True)
@@ -48,7 +48,7 @@ def test_a_good_backup_passes_every_level_and_production_is_untouched(drilled: D
     assert "USD" in result.cost
     assert drilled.leftovers() == []
     assert touches_production(drilled, drilled.writes(after)) == []
-    assert drilled.fingerprint() == before
+    assert [*drilled.fingerprint(), drilled.files()] == before
     said = [line.what for item in result.levels for line in item.evidence]
     assert any("plots: 12 objects looked at, all of them, 0 of them wrong" in line for line in said), said
     assert any("probe specs answered as declared" in line for line in said), said

@@ -65,6 +65,13 @@ def test_a_failure_with_another_reason_is_not_possible_and_keeps_what_was_seen()
     assert ladder.excused(passed, "a deploy") == passed
 
 
+def test_a_failure_by_comparisons_alone_is_told_from_one_of_the_copy_itself() -> None:
+    differs, broken = Evidence(what="x", ok=False, compared=True), Evidence(what="y", ok=False)
+    assert ladder.differs_only(ladder.judged(3, [differs, Evidence(what="good")]))
+    assert not ladder.differs_only(ladder.judged(3, [differs, broken]))
+    assert not ladder.differs_only(ladder.judged(3, [Evidence(what="good")]))
+
+
 def test_a_failure_is_told_before_what_was_not_possible() -> None:
     assert ladder.why(levels("PPNPPPFP")) == "L6 (application starts) failed: why"
     assert ladder.why(levels("PPNPPPPP")) == "L2 (restored) not possible: why"

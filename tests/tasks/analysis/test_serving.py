@@ -75,6 +75,16 @@ def test_a_moment_before_the_migration_of_a_release_under_way_belongs_to_the_rev
     assert name(served(5.05, "1")) == "a"
 
 
+def test_a_release_under_way_that_moved_no_schema_is_a_doubt() -> None:
+    found = served(5.05, "1")
+    assert (name(found), found.doubt) == ("a", "b was being released")
+    assert served(5.2, "1").doubt == ""
+
+
+def test_a_change_that_names_no_revision_left_what_it_found() -> None:
+    assert name(served(1, "2", changes=(change(2, "", "b"), *CHANGES))) == "b"
+
+
 def test_a_backup_that_ended_after_a_release_and_began_before_it_belongs_to_the_revision_before() -> None:
     assert name(served(4.99, "1")) == "a"
 
