@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,8 @@ class VerifyBackupsScenario:
         wrong = []
         if verdict["verdict"] != "passed":
             wrong.append(f"ended {verdict['verdict']}: {str(verdict.get('why'))[:300]}")
-        restored = (verdict.get("target") or {}).get("moment")
-        if verdict["verdict"] == "passed" and restored and datetime.fromisoformat(restored) != self._moment:
-            wrong.append(f"restored the moment {restored} instead of {self._moment}")
+        if verdict["verdict"] == "passed" and not self._is_meant(verdict["target"]["moment"]):
+            wrong.append(f"restored the moment {verdict['target']['moment']} instead of {self._moment}")
         self._await_quiet()
         if left := self._drilled.leftovers():
             wrong.append(f"left behind: {', '.join(left)}")
@@ -58,6 +57,12 @@ class VerifyBackupsScenario:
         if self._production() != self._before:
             wrong.append("production's content, files, roles or settings differ")
         return wrong
+
+    def _is_meant(self, restored: str | None) -> bool:
+        """Whether it is the scenario's moment, to the millisecond that a manifest's name tells."""
+        if restored is None or self._moment is None:
+            return restored is None and self._moment is None
+        return abs(datetime.fromisoformat(restored) - self._moment) < timedelta(milliseconds=1)
 
     def _production(self) -> list[Any]:
         return [*self._drilled.fingerprint(), self._drilled.files()]
