@@ -22,7 +22,7 @@ from tasks.drills import climb
 from tasks.forms import DatabaseName, Form
 from tasks.locks import drill_locked
 from tasks.notifications import TELLS
-from tasks.scratch import sweep
+from tasks.scratch_removal import sweep
 from tasks.site import open_site
 
 

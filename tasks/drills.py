@@ -27,7 +27,8 @@ from tasks.estate import Database
 from tasks.models import Change, Finding, Frozen
 from tasks.policies import READ
 from tasks.referenced_objects import check_objects
-from tasks.scratch import Copy, open_copy, restore, scratch_instance
+from tasks.scratch import Copy, open_copy, restore
+from tasks.scratch_removal import scratch_instance
 from tasks.site import Site
 
 NOTHING_RESTORED = "nothing was restored"

@@ -138,7 +138,7 @@ def test_a_second_drill_of_the_same_database_is_refused_while_one_is_at_work(dri
 
 def test_what_a_killed_drill_left_is_swept_and_nothing_without_our_label(drilled: Drilled) -> None:
     from tasks.analysis import drills
-    from tasks.scratch import NOTES, sweep
+    from tasks.scratch_removal import NOTES, sweep
 
     site, marks = drilled.sample.site, drills.labels("pyplots", datetime.now(UTC))
     stranger = site.scratch.create_instance("drill-stranger", "db-f1-micro", {"team": "other"}, "POSTGRES_18")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prefect.exceptions import CancelledRun
 
-from tasks import scratch
+from tasks import scratch_removal
 from tasks.backup_models import BackupState, LevelResult, Manifest, Target
 from tasks.drill_plan import DrillPlan
 from tasks.drills import _rung, changed_between
@@ -53,10 +53,10 @@ def test_a_scratch_instance_that_cannot_be_deleted_is_told_and_takes_no_verdict_
     def refused(site: Any, name: str) -> Awaitable[None]:
         return raising(TransientError(f"deleting {name} failed: 503"))  # type: ignore[return-value]
 
-    monkeypatch.setattr(scratch, "delete_scratch", refused)
+    monkeypatch.setattr(scratch_removal, "delete_scratch", refused)
 
     async def drill() -> list[Any]:
-        async with scratch.scratch_instance(None, "drill-x") as left:  # type: ignore[arg-type]
+        async with scratch_removal.scratch_instance(None, "drill-x") as left:  # type: ignore[arg-type]
             pass
         return left
 
