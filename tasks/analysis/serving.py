@@ -164,7 +164,8 @@ def _of_schema(scene: Scene, revision: RevisionState) -> str:
 
 def _of_probes(scene: Scene, revision: RevisionState) -> str:
     """Probes are declared for the code of today: an older revision need not know what they ask for."""
-    put = [change for change in scene.changes if change.kind in MOVES and change.after.get("revision") == revision.name]
+    verified = [change for change in scene.changes if change.kind in MOVES and change.after.get("verified")]
+    put = [change for change in verified if change.after.get("revision") == revision.name]
     declared = {str(change.inputs["probes"]) for change in put if "probes" in change.inputs}
     if scene.probes in declared or (not declared and revision.name == scene.serving):
         return ""

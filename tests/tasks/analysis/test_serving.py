@@ -157,6 +157,13 @@ def test_probes_that_were_declared_otherwise_are_a_doubt_and_their_order_is_none
     assert "declared otherwise" in served(1, "2", probes=other).doubt
 
 
+def test_a_release_that_failed_says_nothing_of_the_probes_of_what_it_left() -> None:
+    other = serving.digest_of(PROBES[:1])
+    failed = change(2, "b", "b", schema="2", probes=other)
+    failed = failed.model_copy(update={"after": {"revision": "b", "verified": False}})
+    assert "declared otherwise" in served(1, "2", changes=(failed, *CHANGES), probes=other).doubt
+
+
 def test_a_release_of_which_nobody_wrote_the_probes_down_is_doubted_unless_it_serves_now() -> None:
     plain = tuple(item.model_copy(update={"inputs": {}}) for item in CHANGES)
     assert "does not know by which probes" in served(7, "1", changes=plain).doubt
