@@ -6,8 +6,7 @@ Safety property: the file is written to a name of its own, in the bucket and in 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from prefect import task
@@ -75,37 +74,41 @@ def page_of(verdict: DrillVerdict, history: History) -> Page:
 
 
 def _charts(history: History) -> list[Chart]:
-    megabytes = 1e6
+    labels, megabytes = labels_of(item.at for measured in history.values() for item in measured), 1e6
+
+    def series(name: str, figure: str, unit: float = 1.0) -> Series:
+        points = tuple((labels[item.at], item.value / unit) for item in history[figure])
+        return Series(name=name, points=points)
+
+    def time(title: str, name: str, figure: str) -> Chart:
+        unit, size = _unit(history[figure])
+        return line_chart(title, unit, [series(name, figure, size)])
+
+    sizes = [series("backup", ladder.SIZE, megabytes), series("restored", ladder.RESTORED, megabytes)]
     return [
-        _time("RTO: time to restore", "restored in", history[ladder.RTO]),
-        _time("RPO: what would be lost", "age of the newest heartbeat", history[ladder.RPO]),
-        line_chart(
-            "Size", "MB",
-            [
-                _series("backup", history[ladder.SIZE], megabytes),
-                _series("restored", history[ladder.RESTORED], megabytes),
-            ],
-        ),
-        line_chart("Highest level passed", "level", [_series("level", history[ladder.LEVEL])], note="-1: none"),
-    ]  # fmt: skip
+        time("RTO: time to restore", "restored in", ladder.RTO),
+        time("RPO: what would be lost", "age of the newest heartbeat", ladder.RPO),
+        line_chart("Size", "MB", sizes),
+        line_chart("Highest level passed", "level", [series("level", ladder.LEVEL)], note="-1: none"),
+    ]
 
 
-def _time(title: str, name: str, measured: Sequence[Measurement]) -> Chart:
-    """A chart of spans, in the unit in which a person would say the longest."""
+def _unit(measured: Sequence[Measurement]) -> tuple[str, float]:
+    """The unit in which a person would say the longest of some spans, and its seconds."""
     longest = max((item.value for item in measured), default=0.0)
-    unit, size = next((unit, size) for unit, size in UNITS if longest >= 2 * size or size == 1)
-    return line_chart(title, unit, [_series(name, measured, size)])
+    return next((unit, size) for unit, size in UNITS if longest >= 2 * size or size == 1)
 
 
-def _series(name: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
-    minutes = Counter(f"{item.at:%d %b %H:%M}" for item in measured)
-    return Series(name=name, points=tuple((_label(item.at, minutes), item.value / unit) for item in measured))
-
-
-def _label(at: datetime, minutes: Counter[str]) -> str:
-    """When a drill was, told to the second where another one was in the same minute: a label is a point's place."""
-    minute = f"{at:%d %b %H:%M}"
-    return minute if minutes[minute] == 1 else f"{minute}:{at:%S}"
+def labels_of(times: Iterable[datetime]) -> dict[datetime, str]:
+    """A label for each drill, short and its own, since a label is a point's place: its day, more where a day has more."""
+    ordered = sorted(set(times))
+    if len({at.date() for at in ordered}) == 1:
+        return {at: f"{at:%H:%M:%S}" for at in ordered}
+    labels: dict[datetime, str] = {}
+    for at in ordered:
+        free = (f"{at:{form}}" for form in ("%d %b", "%d %b %H:%M", "%d %b %H:%M:%S"))
+        labels[at] = next((label for label in free if label not in labels.values()), f"{at:%d %b %H:%M:%S.%f}")
+    return labels
 
 
 def _ladder(levels: tuple[LevelResult, ...]) -> Table:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import ladder
 from tasks.backup_models import DrillVerdict, Evidence, LevelResult, Target
+from tasks.drill_pages import labels_of
 from tasks.drill_reports import bars, drill_report
 from tasks.models import Measurement
 
@@ -44,3 +45,13 @@ def test_bars_of_nothing_and_of_less_than_nothing_are_low() -> None:
 
 def test_what_was_seen_breaks_no_table() -> None:
     assert "✗ failed: a \\| b" in drill_report(verdict())
+
+
+def test_every_drill_has_a_place_of_its_own_on_a_chart() -> None:
+    nights = [NOW + timedelta(days=day) for day in range(3)]
+    again = nights[1] + timedelta(hours=2)
+    assert list(labels_of([*nights, again]).values()) == ["25 Nov", "26 Nov", "26 Nov 05:00", "27 Nov"]
+    close = [NOW + timedelta(seconds=second) for second in range(3)]
+    assert list(labels_of(close).values()) == ["03:00:00", "03:00:01", "03:00:02"]
+    crowded = labels_of([*close, nights[1], nights[1] + timedelta(microseconds=5)])
+    assert len(set(crowded.values())) == 5
