@@ -100,7 +100,7 @@ def _unit(measured: Sequence[Measurement]) -> tuple[str, float]:
 
 
 def labels_of(times: Iterable[datetime]) -> dict[datetime, str]:
-    """A label for each drill, short and its own, since a label is a point's place: its day, more where a day has more."""
+    """A label for each drill, its own, since it is a point's place, and short: its day, more where a day has more."""
     ordered = sorted(set(times))
     if len({at.date() for at in ordered}) == 1:
         return {at: f"{at:%H:%M:%S}" for at in ordered}

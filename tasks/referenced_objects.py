@@ -1,9 +1,9 @@
 """L7: whether the objects that a copy's rows refer to are in their bucket as the rows remember them.
 
-Every night one share of them, by the hash of their names, so that all are looked at once in thirty nights. Safety
-property: it reads metadata only. What the copy and the bucket disagree about is held against production's rows of now:
-an object that the application itself has replaced or removed since the backup is no damage. A source of which no row
-refers to anything proves nothing, and never passes.
+Every night one share of them, by the hash of their names: the one that was looked at the longest ago, so that all are
+looked at once in thirty nights. Safety property: of the bucket it reads metadata only. What the copy and the bucket
+disagree about is held against production's rows of now: an object that the application itself has replaced or removed
+since the backup is no damage. A source of which no row refers to anything proves nothing, and never passes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from tasks.policies import WAIT
 from tasks.scratch import Copy
 from tasks.site import Site
 
+#: So many looks at shares are asked of the ledger: the last at each is among them.
+REMEMBERED = 20 * drills.SHARES
+
 
 @task(**WAIT)
 async def check_objects(site: Site, copy: Copy, database: Database, whole: bool = False) -> LevelResult:
     """L7: look at tonight's share of the objects that rows refer to, or at all of them.
 
-    Safe to repeat: it only reads.
+    Safe to repeat: it reads; that a share was looked at is written down when it was, once more for each look.
     """
     return await asyncio.to_thread(_check_objects, site, copy, database, whole)
 
@@ -48,15 +51,19 @@ def _check_objects(site: Site, copy: Copy, database: Database, whole: bool) -> L
 def _check_source(
     site: Site, copy: Copy, database: Database, source: ObjectReferences, whole: bool
 ) -> tuple[Referred, list[Evidence]]:
-    shares = 1 if whole else drills.SHARES
-    share = drills.share_of(datetime.now(UTC)) % shares
+    now, subject = datetime.now(UTC), f"{site.estate.google.project}/{database.name}/{source.name}"
+    looked = site.ledger.measurements(ladder.SHARE, subject, limit=REMEMBERED)
+    share, shares = (0, 1) if whole else (drills.next_share(looked, now), drills.SHARES)
     bucket, tally = StoredObjects(site.google, source.bucket), Tally()
     with copy.inspector.session(snapshot=True) as session:
         referred = session.referred(source)
         for part in session.references(source, share, shares):
             tally.add(part, bucket.all_facts({reference.name for reference in part}))
             progress.report("objects", source.name, f"{tally.seen} looked at")
-    which = "all of them" if whole else f"share {share + 1} of {shares}"
+    for number in range(drills.SHARES) if whole else (share,):
+        site.ledger.measure(ladder.SHARE, subject, number, "share", now)
+    looked = site.ledger.measurements(ladder.SHARE, subject, limit=REMEMBERED)
+    which = f"{'all of them' if whole else f'share {share + 1} of {shares}'}; {drills.coverage(looked, now)}"
     lines = tally.evidence(source.name, source.bucket, which, _now(site, database, source, tally.names))
     return referred, [*lines, _total(source, referred)]
 

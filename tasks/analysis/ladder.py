@@ -15,6 +15,7 @@ from tasks.models import Measurement
 #: The names under which a drill is measured in the ledger.
 LEVEL, FULL_PASS = "backup.level", "backup.full_pass"
 RTO, RPO = "backup.rto", "backup.rpo"
+SHARE = "backup.objects_share"
 SIZE, RESTORED, SECONDS, PRICE = "backup.size", "backup.restored_size", "backup.drill_seconds", "backup.drill_price"
 
 
