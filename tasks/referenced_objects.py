@@ -63,15 +63,15 @@ def _check_source(
     for number in range(drills.SHARES) if whole else (share,):
         site.ledger.measure(ladder.SHARE, subject, number, "share", now)
     looked = site.ledger.measurements(ladder.SHARE, subject, limit=REMEMBERED)
-    which = f"{'all of them' if whole else f'share {share + 1} of {shares}'}; {drills.coverage(looked, now)}"
+    which = "all of them" if whole else f"share {share + 1} of {shares}"
     lines = tally.evidence(source.name, source.bucket, which, _now(site, database, source, tally.names))
-    return referred, [*lines, _total(source, referred)]
+    return referred, [*lines, _total(source, referred, drills.coverage(looked, now))]
 
 
-def _total(source: ObjectReferences, referred: Referred) -> Evidence:
+def _total(source: ObjectReferences, referred: Referred, coverage: str) -> Evidence:
     without = referred.rows - referred.named
     more = f"; {without:,} rows name none" if without else ""
-    return Evidence(what=f"{source.name}: {referred.named:,} rows of the copy refer to an object{more}")
+    return Evidence(what=f"{source.name}: {referred.named:,} rows of the copy refer to an object{more}; {coverage}")
 
 
 def _now(site: Site, database: Database, source: ObjectReferences, names: list[str]) -> list[Reference]:
