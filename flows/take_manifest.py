@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow
 from pydantic import Field
 
-from tasks.drills import chosen_database
+from tasks.drill_plan import chosen_database
 from tasks.forms import DatabaseName, Form
 from tasks.manifests import list_manifests, told, write_manifest
 from tasks.site import open_site

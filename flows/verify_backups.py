@@ -15,11 +15,13 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.backup_models import Pick
+from tasks.drill_plan import chosen_database, plan_drill, planned_drill
+from tasks.drill_record import conclude_drill, earlier_drills, measure, show
 from tasks.drill_reports import drill_report
-from tasks.drills import chosen_database, climb, conclude_drill, measure, plan_drill, planned_drill, tell
+from tasks.drills import climb
 from tasks.forms import DatabaseName, Form
 from tasks.locks import drill_locked
-from tasks.scratch import sweep
+from tasks.scratch_removal import sweep
 from tasks.site import open_site
 from tasks.verdicts import SCHEDULED
 
@@ -48,6 +50,6 @@ async def verify_backups(request: VerifyBackups) -> Any:
             return planned.model_copy(update={"report": drill_report(planned)})
         swept = await sweep(site, database)
         climbed = await climb(site, database, plan, request.all_objects)
-        verdict = await conclude_drill(site, database, plan, climbed, swept)
+        verdict = conclude_drill(database, plan, climbed, swept, await earlier_drills(site, database))
         await measure(site, database, verdict)
-    return await tell(site, database, verdict)
+    return await show(site, database, verdict)

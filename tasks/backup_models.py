@@ -42,11 +42,13 @@ class Chunk(Frozen):
 class TableContent(Frozen):
     """What a table holds: the number of its rows and a checksum that does not depend on their order.
 
-    A table that ``grows`` also tells its key's range and the same for each of its parts. ``at``: the moment whose rows
-    these are. ``why`` is set where it could not be read.
+    A table that ``grows`` also tells its key's range and the same for each of its parts; part -1 is of rows without a
+    key. ``root``: the partitioned table that it is a part of. ``at``: the moment whose rows these are. ``why`` is set
+    where it could not be read.
     """
 
     table: str
+    root: str = ""
     rows: int = 0
     checksum: str = ""
     compare: Comparison = "exact"
@@ -129,10 +131,11 @@ class Reference(Frozen):
 
 
 class Evidence(Frozen):
-    """One thing that a level looked at."""
+    """One thing that a level looked at. ``compared``: with production or its manifest, and not by itself alone."""
 
     what: str
     ok: bool = True
+    compared: bool = False
 
 
 class LevelResult(Frozen):

@@ -6,36 +6,46 @@ Safety property: the file is written to a name of its own, in the bucket and in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from prefect import task
 
 from tasks.analysis import ladder
 from tasks.backup_models import DrillVerdict, LevelResult
-from tasks.drill_reports import WORDS, figures, headline
+from tasks.drill_reports import TOLD, WORDS, History, figures, headline
 from tasks.estate import Database
 from tasks.models import Measurement
 from tasks.pages import Chart, Page, Section, Series, Table, line_chart, render
 from tasks.pages.page import Mark
-from tasks.policies import WRITE
+from tasks.policies import READ, WRITE
 from tasks.site import Site
 
 #: How many drills a chart shows.
 SHOWN = 60
+#: Units of time, the largest first.
+UNITS = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 MARKS: dict[str, Mark] = {"passed": "good", "incomplete": "warning", "planned": "warning", "failed": "bad"}
 
 
-@task(**WRITE)
-async def keep_page(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict:
-    """Write the page of a drill; the verdict with where it is. Safe to repeat: the same drill gives the same page."""
-    return await asyncio.to_thread(_keep, site, database, verdict)
+@task(**READ)
+async def read_history(site: Site, database: Database) -> History:
+    """What the last drills measured, this one included, oldest first."""
+    return await asyncio.to_thread(_history, site, database)
 
 
-def _keep(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict:
+def _history(site: Site, database: Database) -> History:
     subject = f"{site.estate.google.project}/{database.name}"
-    names = (ladder.LEVEL, ladder.RTO, ladder.RPO, ladder.SIZE, ladder.RESTORED)
-    history = {name: site.ledger.measurements(name, subject, limit=SHOWN) for name in names}
+    return {name: site.ledger.measurements(name, subject, limit=SHOWN) for name in TOLD}
+
+
+@task(**WRITE)
+async def keep_page(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
+    """Write the page of a drill; the verdict with where it is. Safe to repeat: the same drill gives the same page."""
+    return await asyncio.to_thread(_keep, site, database, verdict, history)
+
+
+def _keep(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
     html = render(page_of(verdict, history))
     assert verdict.started is not None
     name = f"reports/verify-backups/{database.name}/{verdict.started.astimezone(UTC):%Y%m%dT%H%M%SZ}.html"
@@ -46,7 +56,7 @@ def _keep(site: Site, database: Database, verdict: DrillVerdict) -> DrillVerdict
     return verdict.model_copy(update={"page": f"gs://{site.bucket.name}/{name}"})
 
 
-def page_of(verdict: DrillVerdict, history: dict[str, list[Measurement]]) -> Page:
+def page_of(verdict: DrillVerdict, history: History) -> Page:
     """The page of a drill and of those before it."""
     began = f"{verdict.started:%Y-%m-%d %H:%M} UTC" if verdict.started else ""
     return Page(
@@ -63,34 +73,51 @@ def page_of(verdict: DrillVerdict, history: dict[str, list[Measurement]]) -> Pag
     )
 
 
-def _charts(history: dict[str, list[Measurement]]) -> list[Chart]:
-    megabytes = 1e6
+def _charts(history: History) -> list[Chart]:
+    labels, megabytes = labels_of(item.at for measured in history.values() for item in measured), 1e6
+
+    def series(name: str, figure: str, unit: float = 1.0) -> Series:
+        points = tuple((labels[item.at], item.value / unit) for item in history[figure])
+        return Series(name=name, points=points)
+
+    def time(title: str, name: str, figure: str) -> Chart:
+        unit, size = _unit(history[figure])
+        return line_chart(title, unit, [series(name, figure, size)])
+
+    sizes = [series("backup", ladder.SIZE, megabytes), series("restored", ladder.RESTORED, megabytes)]
     return [
-        line_chart("RTO: time to restore", "s", [_series("restored in", history[ladder.RTO])]),
-        line_chart("RPO: what would be lost", "h", [_series("age of the newest heartbeat", history[ladder.RPO], 3600)]),
-        line_chart(
-            "Size", "MB",
-            [
-                _series("backup", history[ladder.SIZE], megabytes),
-                _series("restored", history[ladder.RESTORED], megabytes),
-            ],
-        ),
-        line_chart("Highest level passed", "level", [_series("level", history[ladder.LEVEL])], note="-1: none"),
-    ]  # fmt: skip
+        time("RTO: time to restore", "restored in", ladder.RTO),
+        time("RPO: what would be lost", "age of the newest heartbeat", ladder.RPO),
+        line_chart("Size", "MB", sizes),
+        line_chart("Highest level passed", "level", [series("level", ladder.LEVEL)], note="-1: none"),
+    ]
 
 
-def _series(name: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
-    return Series(name=name, points=tuple((f"{item.at:%d %b %H:%M}", item.value / unit) for item in measured))
+def _unit(measured: Sequence[Measurement]) -> tuple[str, float]:
+    """The unit in which a person would say the longest of some spans, and its seconds."""
+    longest = max((item.value for item in measured), default=0.0)
+    return next((unit, size) for unit, size in UNITS if longest >= 2 * size or size == 1)
+
+
+def labels_of(times: Iterable[datetime]) -> dict[datetime, str]:
+    """A label for each drill, its own, since it is a point's place, and short: its day, more where a day has more."""
+    ordered = sorted(set(times))
+    if len({at.date() for at in ordered}) == 1:
+        return {at: f"{at:%H:%M:%S}" for at in ordered}
+    labels: dict[datetime, str] = {}
+    for at in ordered:
+        free = (f"{at:{form}}" for form in ("%d %b", "%d %b %H:%M", "%d %b %H:%M:%S"))
+        labels[at] = next((label for label in free if label not in labels.values()), f"{at:%d %b %H:%M:%S.%f}")
+    return labels
 
 
 def _ladder(levels: tuple[LevelResult, ...]) -> Table:
-    rows = tuple((item.name, item.title, WORDS[item.verdict], item.why, _spent(item)) for item in levels)
-    columns = ("level", "what", "verdict", "why", "seconds")
-    return Table(caption="Levels", columns=columns, rows=rows, numeric=("seconds",))
+    rows = tuple((f"{item.name} {item.title}", _verdict(item), item.why) for item in levels)
+    return Table(caption="Levels", columns=("level", "verdict", "why"), rows=rows)
 
 
-def _spent(item: LevelResult) -> str:
-    return f"{item.seconds:.1f}" if item.seconds else ""
+def _verdict(item: LevelResult) -> str:
+    return f"{WORDS[item.verdict]} in {item.seconds:.1f} s" if item.seconds else WORDS[item.verdict]
 
 
 def _level(item: LevelResult) -> Section:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import median
+
+from tasks.analysis import ladder
 from tasks.analysis.content import in_time
 from tasks.backup_models import DrillVerdict, LevelResult
+from tasks.models import Measurement
 
 MARKS = {"passed": "✓", "failed": "✗", "not_possible": "∅", "skipped": "–", "incomplete": "∅", "planned": "→"}
 WORDS = {"passed": "passed", "failed": "failed", "not_possible": "not possible", "skipped": "not asked for"}
 
 
-def drill_report(verdict: DrillVerdict) -> str:
-    """The report of a drill."""
+#: What was measured, by name, oldest first.
+History = dict[str, list[Measurement]]
+#: What the trend tells, and how it is called.
+TOLD = {
+    ladder.LEVEL: "highest level", ladder.RTO: "RTO", ladder.RPO: "RPO", ladder.SIZE: "size as a backup",
+    ladder.RESTORED: "size restored",
+}  # fmt: skip
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def drill_report(verdict: DrillVerdict, history: History | None = None) -> str:
+    """The report of a drill, with the trend over the ones before it."""
     head = f"# {MARKS[verdict.verdict]} Backups of {verdict.database}: {headline(verdict)}"
     parts = [head, _cell(verdict.why), *(f"- {line}" for line in figures(verdict))]
-    body = [_ladder(verdict.levels), *(_level(item) for item in verdict.levels), _findings(verdict)]
+    body = [
+        _ladder(verdict.levels),
+        _trend(history or {}),
+        *(_level(item) for item in verdict.levels),
+        _findings(verdict),
+    ]
     return "\n\n".join([parts[0], *filter(None, parts[1:2]), "\n".join(parts[2:]), *filter(None, body)])
 
 
@@ -62,6 +82,38 @@ def _ladder(levels: tuple[LevelResult, ...]) -> str:
         spent = f"{item.seconds:.1f}" if item.seconds else ""
         lines.append(f"| {item.name} | {item.title} | {MARKS[item.verdict]} {WORDS[item.verdict]}{why} | {spent} |")
     return "\n".join(lines)
+
+
+def _trend(history: History) -> str:
+    rows = [_line(name, [item.value for item in history.get(name, ())]) for name in TOLD]
+    if not any(rows):
+        return ""
+    head = [
+        "## Over the drills",
+        "",
+        "| figure | oldest to newest | before, in the median | now |",
+        "| --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *filter(None, rows)])
+
+
+def _line(name: str, values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    before = _figure(name, median(values[:-1])) if len(values) > 1 else "–"
+    return f"| {TOLD[name]} | {bars(values)} | {before} | {_figure(name, values[-1])} |"
+
+
+def bars(values: Sequence[float]) -> str:
+    """Values as a row of bars, each from nothing to the greatest of them."""
+    top = max(values, default=0.0)
+    return "".join(BARS[round(max(0.0, value) / top * (len(BARS) - 1)) if top > 0 else 0] for value in values)
+
+
+def _figure(name: str, value: float) -> str:
+    if name == ladder.LEVEL:
+        return f"L{value:g}" if value >= 0 else "none"
+    return seconds(value) if name in (ladder.RTO, ladder.RPO) else megabytes(round(value))
 
 
 def _level(item: LevelResult) -> str:

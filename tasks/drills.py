@@ -1,62 +1,43 @@
-"""A drill from plan to record: the order of its steps, and what becomes of a step that fails.
+"""Restores a copy and goes up the ladder on it: the order of the levels, and what becomes of one that breaks off.
 
 Safety property: a drill ends with a verdict for every level. A level that fails does not hide the others; one that
-could not be judged is "not possible", with the reason; and the scratch instance is deleted whatever happens.
+could not be judged is "not possible", with the reason; whatever else goes wrong in one fails it. Only a cancellation
+ends the drill, and the scratch instance is deleted then too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from prefect import task
-from prefect.states import Failed
+from prefect.exceptions import CancelledRun
 
-from tasks.analysis import backups, drills, ladder
+from tasks.analysis import backups, ladder
+from tasks.analysis.serving import ours
 from tasks.applications import prove_application, services_of
-from tasks.backup_models import (
-    BackupState,
-    Catalogue,
-    DrillVerdict,
-    Evidence,
-    LevelResult,
-    Manifest,
-    Pick,
-    Restored,
-    Target,
-)
+from tasks.backup_models import Evidence, LevelResult, Restored
 from tasks.copies import check_content, check_schema, check_structure, copy_size
-from tasks.drill_pages import keep_page
-from tasks.drill_reports import drill_report, headline
-from tasks.errors import BadInput, NotAllowed, PermanentError, Refused, TransientError
+from tasks.drill_plan import DrillPlan
+from tasks.errors import BadInput, Conflict, NotAllowed, OpsError, Refused, TimedOut, TransientError, in_one_line
 from tasks.estate import Database
-from tasks.manifests import list_manifests, read_catalogue, read_manifest
 from tasks.models import Change, Finding, Frozen
-from tasks.policies import READ, WRITE
-from tasks.record import announce, publish_report, run_name
+from tasks.policies import READ
 from tasks.referenced_objects import check_objects
-from tasks.scratch import Copy, open_copy, restore, scratch_instance
+from tasks.scratch import Copy, open_copy, restore
+from tasks.scratch_removal import scratch_instance
 from tasks.site import Site
 
 NOTHING_RESTORED = "nothing was restored"
-
-
-class DrillPlan(Frozen):
-    """What a drill knows before it makes anything: the backups' state, what it restores, what it compares with."""
-
-    database: str
-    state: BackupState
-    levels: tuple[LevelResult, ...]
-    target: Target | None = None
-    why_no_target: str = ""
-    manifest: Manifest | None = None
-    catalogue: Catalogue
-    findings: tuple[Finding, ...] = ()
-    started: datetime
-    scratch: str
+#: What says nothing of the backup: it could not be looked at.
+UNJUDGED = (TransientError, NotAllowed, BadInput, Conflict, Refused, TimedOut, TimeoutError)
+#: A clock that runs a little before or after another one.
+CLOCKS = timedelta(minutes=1)
+#: A change is written down at its end: one that is told so much later may have been under way.
+UNDER_WAY = timedelta(minutes=30)
 
 
 class Climbed(Frozen):
@@ -66,133 +47,79 @@ class Climbed(Frozen):
     restored: Restored | None = None
     heartbeat: datetime | None = None
     size: int | None = None
-
-
-def chosen_database(site: Site, name: str) -> Database:
-    """The database that is drilled: the one named, or the only one. Raises BadInput where there are several."""
-    if name:
-        return site.estate.database(name)
-    if len(site.estate.databases) != 1:
-        known = ", ".join(database.name for database in site.estate.databases) or "none"
-        raise BadInput(f"choosing a database of {site.estate.file.name} failed: it has {known}; pass database=NAME")
-    return site.estate.databases[0]
-
-
-# --- check and plan --------------------------------------------------------------------------------------------------
-
-
-async def plan_drill(site: Site, database: Database, pick: Pick) -> DrillPlan:
-    """Judge what Cloud SQL says (L0, L1), and choose what is restored and what it is compared with. Reads only."""
-    now = datetime.now(UTC)
-    state, manifests = await asyncio.gather(read_backups(site, database), list_manifests(site, database))
-    target, why = _target(database, state, pick, manifests, now)
-    manifest = await read_manifest(site, database, target.manifest) if target and target.manifest else None
-    target, manifest = backups.comparable(target, manifest, state)
-    production = manifest.catalogue if manifest else await read_catalogue(site, database)
-    return DrillPlan(
-        database=database.name, state=state, target=target, why_no_target=why, manifest=manifest, catalogue=production,
-        levels=_told(state, database, now), findings=(*backups.unusual(state), *_notes(database, target, manifest)),
-        started=now, scratch=drills.scratch_name(database.name, run_name()),
-    )  # fmt: skip
-
-
-@task(**READ)
-async def read_backups(site: Site, database: Database) -> BackupState:
-    """What Cloud SQL says of a database's backups."""
-    return await asyncio.to_thread(site.scratch.backup_state, database.instance)
-
-
-def _told(state: BackupState, database: Database, now: datetime) -> tuple[LevelResult, ...]:
-    first = ladder.judged(0, backups.policy_kept(state, database.backup, now))
-    if not database.backup.point_in_time:
-        return first, ladder.skipped(1, "the estate does not ask for point-in-time recovery")
-    return first, ladder.judged(1, backups.recoverable(state, database.backup, now))
-
-
-def _target(
-    database: Database, state: BackupState, pick: Pick, manifests: tuple[datetime, ...], now: datetime
-) -> tuple[Target | None, str]:
-    try:
-        return backups.choose(database, state, pick, manifests, now), ""
-    except Refused as refusal:
-        return None, str(refusal)
-
-
-def _notes(database: Database, target: Target | None, manifest: Manifest | None) -> tuple[Finding, ...]:
-    found = []
-    if target and manifest is None:
-        found.append(
-            Finding(
-                severity="warning", subject=database.name, what=f"no manifest was finished before {target.what}",
-                way_out="schedule take-manifest shortly before the backup's window",
-            )
-        )  # fmt: skip
-    if manifest is not None and manifest.heartbeat is None:
-        found.append(
-            Finding(
-                severity="warning", subject=database.name, what="production has no heartbeat: RPO is not measured",
-                way_out="schedule record-heartbeat",
-            )
-        )  # fmt: skip
-    return tuple(found)
-
-
-# --- apply and verify ------------------------------------------------------------------------------------------------
+    findings: tuple[Finding, ...] = ()
 
 
 async def climb(site: Site, database: Database, plan: DrillPlan, whole: bool = False) -> Climbed:
     """Restore into a scratch instance and go up the ladder; delete the instance again."""
     if plan.target is None:
         return _nothing(plan.levels, ladder.not_possible(2, plan.why_no_target))
-    async with scratch_instance(site, plan.scratch):
+    async with scratch_instance(site, plan.scratch) as left:
         began = time.monotonic()
         try:
             restored = await restore(site, database, plan.state, plan.target, plan.scratch)
             copy = await open_copy(site, database, restored)
-        except PermanentError as error:
-            return _nothing(plan.levels, ladder.judged(2, [_failed(error)], time.monotonic() - began))
-        except TransientError as error:
-            return _nothing(plan.levels, ladder.not_possible(2, str(error)))
-        return await _look(site, database, plan, restored, copy, whole)
+        except Exception as error:  # noqa: BLE001  whatever it was is this level's verdict
+            climbed = _nothing(plan.levels, broken_off(2, error, time.monotonic() - began))
+        else:
+            climbed = await _look(site, database, plan, restored, copy, whole)
+    return climbed.model_copy(update={"findings": tuple(left)})
 
 
 async def _look(
     site: Site, database: Database, plan: DrillPlan, restored: Restored, copy: Copy, whole: bool
 ) -> Climbed:
-    assert plan.target is not None
-    size = await copy_size(copy)
+    size = await _size(copy)
     third = await _rung(3, check_schema(copy, plan.catalogue))
     fourth, beat = await _content(database, plan, copy)
     fifth = await _rung(5, check_structure(copy, database))
     sixth = await _applications(site, database, copy, plan)
     seventh = await _objects(site, database, copy, whole)
-    levels = (*plan.levels, _restored(plan, copy), third, fourth, fifth, sixth, seventh)
-    excused = await asyncio.to_thread(_excused, site, database, plan, levels)
-    return Climbed(levels=excused, restored=restored, heartbeat=beat, size=size)
+    excused = await _excused(site, database, plan, (third, fourth))
+    levels = (*plan.levels, _restored(plan, copy), *excused, fifth, sixth, seventh)
+    return Climbed(levels=levels, restored=restored, heartbeat=beat, size=size)
 
 
 async def _rung(level: int, check: Awaitable[LevelResult]) -> LevelResult:
     """One level: what it found, or why it could not be judged."""
+    began = time.monotonic()
     try:
         return await check
-    except NotAllowed as error:
-        return ladder.not_possible(level, str(error))
-    except PermanentError as error:
-        return ladder.judged(level, [_failed(error)])
-    except TransientError as error:
-        return ladder.not_possible(level, str(error))
+    except Exception as error:  # noqa: BLE001  whatever it was is this level's verdict; the others go on
+        return broken_off(level, error, time.monotonic() - began)
+
+
+def broken_off(level: int, error: Exception, seconds: float = 0.0) -> LevelResult:
+    """A level that ended with an error. What is no error of ours is logged whole: it is a fault of the program.
+
+    A cancellation is no end of a level, but of the drill.
+    """
+    if isinstance(error, CancelledRun):
+        raise error
+    if isinstance(error, UNJUDGED):
+        return ladder.not_possible(level, str(error) if isinstance(error, OpsError) else in_one_line(error))
+    if isinstance(error, OpsError):
+        return ladder.judged(level, [Evidence(what=str(error), ok=False)], seconds)
+    logging.getLogger(__name__).error("L%s broke off", level, exc_info=error)
+    return ladder.judged(level, [Evidence(what=f"the level broke off: {in_one_line(error)}", ok=False)], seconds)
+
+
+async def _size(copy: Copy) -> int | None:
+    try:
+        return await copy_size(copy)
+    except OpsError:  # the levels say what is wrong with the copy; without its size the report says "unknown"
+        return None
 
 
 async def _content(database: Database, plan: DrillPlan, copy: Copy) -> tuple[LevelResult, datetime | None]:
-    assert plan.target is not None
-    if plan.manifest is None:
-        return ladder.not_possible(4, f"no manifest was finished before {plan.target.what}"), None
+    manifest, target = plan.manifest, plan.target
+    assert target is not None
+    if manifest is None:
+        return ladder.not_possible(4, f"no manifest was finished before {target.what}"), None
     found: list[datetime | None] = [None]
 
     async def check() -> LevelResult:
-        assert plan.manifest is not None
-        assert plan.target is not None
-        level, found[0] = await check_content(copy, database, plan.manifest, plan.target)
+        level, found[0] = await check_content(copy, database, manifest, target)
         return level
 
     return await _rung(4, check()), found[0]
@@ -202,8 +129,9 @@ async def _applications(site: Site, database: Database, copy: Copy, plan: DrillP
     services = services_of(site, database)
     if not services:
         return ladder.skipped(6, f"no service of the estate uses {database.name}")
-    schema = plan.catalogue.get("schema revision", {}).get("alembic", "")
-    results = [await _rung(6, prove_application(site, database, service, copy, schema)) for service in services]
+    assert plan.target is not None
+    moment = backups.moment_of(plan.target)
+    results = [await _rung(6, prove_application(site, database, service, copy, moment)) for service in services]
     worst = next((r for word in ("failed", "not_possible") for r in results if r.verdict == word), results[0])
     evidence = tuple(line for result in results for line in result.evidence)
     return worst.model_copy(update={"evidence": evidence, "seconds": sum(result.seconds for result in results)})
@@ -231,146 +159,46 @@ def _nothing(told: tuple[LevelResult, ...], second: LevelResult) -> Climbed:
     return Climbed(levels=(*told, second, *above))
 
 
-def _failed(error: Exception) -> Evidence:
-    return Evidence(what=str(error), ok=False)
-
-
-def _excused(
+async def _excused(
     site: Site, database: Database, plan: DrillPlan, levels: tuple[LevelResult, ...]
 ) -> tuple[LevelResult, ...]:
-    """Where production was changed on purpose between manifest and backup, a difference proves nothing either way."""
-    change = _changed_between(site, database, plan)
+    """Where production was changed on purpose between manifest and backup, a difference proves nothing either way.
+
+    What is wrong with the copy by itself, whatever production was, stays a failure.
+    """
+    if not any(ladder.differs_only(item) for item in levels):
+        return levels
+    try:
+        changes = await read_changes(site, database)
+    except OpsError as error:
+        why = f"whether production was changed meanwhile is not known ({error})"
+        return tuple(ladder.excused(item, why) if ladder.differs_only(item) else item for item in levels)
+    change = changed_between(plan, changes)
     if change is None:
         return levels
     when = f"{change.at:%Y-%m-%d %H:%M} UTC"
-    why = f"{change.kind} of {change.subject} at {when} lies between the manifest and the backup"
-    return tuple(
-        ladder.not_possible(item.level, f"{why}; {item.why}", item.evidence)
-        if item.level in (3, 4) and item.verdict == "failed"
-        else item
-        for item in levels
-    )
+    since = "may lie between the manifest and the backup" if plan.manifest else "may have come after what was restored"
+    why = f"{change.kind} of {change.subject}, written down at {when}, {since}"
+    return tuple(ladder.excused(item, why) if ladder.differs_only(item) else item for item in levels)
 
 
-def _changed_between(site: Site, database: Database, plan: DrillPlan) -> Change | None:
+@task(**READ)
+async def read_changes(site: Site, database: Database) -> tuple[Change, ...]:
+    """The newest changes of a database and of the services that use it, the newest first."""
+    return await asyncio.to_thread(_changes, site, database)
+
+
+def _changes(site: Site, database: Database) -> tuple[Change, ...]:
+    subjects = {service.name for service in services_of(site, database)} | {database.name, database.instance}
+    found = [change for name in subjects for change in site.ledger.changes(subject=name, limit=200)]
+    return ours(sorted(found, key=lambda change: change.at, reverse=True), site.estate.google.project)
+
+
+def changed_between(plan: DrillPlan, changes: tuple[Change, ...]) -> Change | None:
+    """The newest change between the manifest and what was restored; without a manifest, between that and now."""
     if plan.target is None:
         return None
-    end = plan.target.moment or (plan.target.backup.ended if plan.target.backup else None) or plan.started
-    begin = plan.manifest.taken if plan.manifest else end
-    begin, end = min(begin, end), max(begin, end) if plan.manifest else plan.started
-    subjects = {service.name for service in services_of(site, database)} | {database.name, database.instance}
-    project = site.estate.google.project
-    for change in site.ledger.changes(limit=200):
-        ours = change.subject in subjects and change.inputs.get("project", project) == project
-        if ours and change.kind != "backup" and begin - timedelta(minutes=5) <= change.at <= end + timedelta(minutes=5):
-            return change
-    return None
-
-
-# --- record ----------------------------------------------------------------------------------------------------------
-
-
-async def conclude_drill(
-    site: Site, database: Database, plan: DrillPlan, climbed: Climbed, swept: tuple[str, ...]
-) -> DrillVerdict:
-    """The verdict, with what the ledger knows of earlier drills."""
-    return await asyncio.to_thread(_conclude, site, database, plan, climbed, swept)
-
-
-def _conclude(
-    site: Site, database: Database, plan: DrillPlan, climbed: Climbed, swept: tuple[str, ...]
-) -> DrillVerdict:
-    now, subject = datetime.now(UTC), measured_as(site, database)
-    passes = site.ledger.measurements(ladder.FULL_PASS, subject)
-    passed, reached = ladder.full_pass(climbed.levels), ladder.highest(climbed.levels)
-    restored, backup = climbed.restored, plan.target.backup if plan.target else None
-    seconds = (now - plan.started).total_seconds()
-    price, cost = _price(plan, database, restored, seconds)
-    before = site.ledger.measurements(ladder.LEVEL, subject)
-    return DrillVerdict(
-        verdict=ladder.verdict(climbed.levels),
-        database=database.name,
-        target=plan.target or Target(pick="newest"),
-        why=ladder.why(climbed.levels),
-        highest=reached,
-        levels=climbed.levels,
-        started=plan.started,
-        seconds=round(seconds, 2),
-        rto_seconds=restored.seconds if restored else None,
-        rpo_seconds=_rpo(plan, climbed),
-        backup_bytes=plan.state.sizes.get(backup.id) if backup else None,
-        restored_bytes=climbed.size,
-        days_since_full_pass=ladder.days_since_full_pass(passes, now, passed),
-        cost=cost,
-        price=price,
-        worse=ladder.worse(before, reached, passed, passes),
-        swept=swept,
-        findings=plan.findings,
-    )
-
-
-def _price(plan: DrillPlan, database: Database, restored: Restored | None, seconds: float) -> tuple[float | None, str]:
-    if restored is None:
-        return None, ""
-    return drills.price(restored.tier, plan.state.disk_gb, seconds, database.drill.hourly_price)
-
-
-def _rpo(plan: DrillPlan, climbed: Climbed) -> float | None:
-    """What would be lost: from the newest heartbeat in the copy to the drill, or to the moment that was asked for."""
-    if climbed.heartbeat is None:
-        return None
-    until = plan.target.moment if plan.target and plan.target.moment else plan.started
-    return round(max(0.0, (until - climbed.heartbeat).total_seconds()), 1)
-
-
-def planned_drill(plan: DrillPlan) -> DrillVerdict:
-    """What a dry run says: the levels that can be judged without restoring, and what would be restored."""
-    return DrillVerdict(
-        verdict="planned", database=plan.database, target=plan.target or Target(pick="newest"), levels=plan.levels,
-        why=plan.why_no_target, highest=ladder.highest(plan.levels), started=plan.started, findings=plan.findings,
-    )  # fmt: skip
-
-
-def measured_as(site: Site, database: Database) -> str:
-    """A database's name in the ledger, which estates share."""
-    return f"{site.estate.google.project}/{database.name}"
-
-
-@task(**WRITE)
-async def measure(site: Site, database: Database, verdict: DrillVerdict) -> None:
-    """Write a drill's figures into the ledger. Safe to repeat: a drill that is there already is left as it is."""
-    await asyncio.to_thread(_measure, site, database, verdict)
-
-
-def _measure(site: Site, database: Database, verdict: DrillVerdict) -> None:
-    subject, at = measured_as(site, database), verdict.started
-    labels = {"pick": verdict.target.pick, "what": verdict.target.what, "verdict": verdict.verdict}
-    figures = (
-        (ladder.LEVEL, float(verdict.highest), "level"),
-        (ladder.FULL_PASS, float(ladder.full_pass(verdict.levels)), "1"),
-        (ladder.RTO, verdict.rto_seconds, "s"),
-        (ladder.RPO, verdict.rpo_seconds, "s"),
-        (ladder.SIZE, verdict.backup_bytes, "bytes"),
-        (ladder.RESTORED, verdict.restored_bytes, "bytes"),
-        (ladder.SECONDS, verdict.seconds, "s"),
-        (ladder.PRICE, verdict.price, "USD"),
-    )
-    for name, value, unit in figures:
-        known = site.ledger.measurements(name, subject, since=at)
-        if value is not None and not any(item.at == at for item in known):
-            site.ledger.measure(name, subject, float(value), unit, at, labels)
-
-
-async def tell(site: Site, database: Database, verdict: DrillVerdict) -> Any:
-    """Show the report, keep the page, notify where there is something to say; the flow's result."""
-    done = await keep_page(site, database, verdict)
-    report = drill_report(done)
-    await publish_report("verify-backups", report, f"Backups of {database.name}: {done.verdict}")
-    told: tuple[Finding, ...] = ()
-    if done.worse or done.verdict == "failed":
-        title = f"backups of {site.estate.name}/{database.name}: {headline(done)}"
-        told = await announce(site, title, "; ".join(filter(None, (done.worse, done.why))))
-    done = done.model_copy(update={"report": report, "findings": (*done.findings, *told)})
-    if done.verdict == "passed":
-        return done
-    return Failed(message=done.why or done.verdict, data=done)
+    moment = backups.moment_of(plan.target)
+    begin, end = sorted((plan.manifest.taken, moment)) if plan.manifest else (moment, plan.started)
+    found = (change for change in changes if change.kind != "backup")
+    return next((change for change in found if begin - CLOCKS <= change.at <= end + UNDER_WAY), None)

@@ -7,7 +7,8 @@
         ├── NotAllowed      a role is missing; the message names it
         ├── Missing         the object does not exist
         ├── Conflict        somebody else changed the object first, or holds it
-        └── Refused         a safety rule says no; nothing was changed
+        ├── Refused         a safety rule says no; nothing was changed
+        └── TimedOut        it ran into a limit that another attempt would run into again
 
 A message is one line: what was attempted on which object, what came back, what to do next.
 """
@@ -45,3 +46,12 @@ class Conflict(PermanentError):
 
 class Refused(PermanentError):
     """A safety rule says no; nothing was changed."""
+
+
+class TimedOut(PermanentError):
+    """It ran into its time limit, and another attempt would again: it says nothing of what was looked at."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error that is none of ours, in one line: its kind first, since its text may say nothing."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -36,7 +36,7 @@ async def write_manifest(site: Site, database: Database) -> Manifest:
 
 @task(**READ)
 async def list_manifests(site: Site, database: Database) -> tuple[datetime, ...]:
-    """When the manifests of a database were taken, oldest first."""
+    """When the manifests of a database were taken, oldest first; what else lies in their folder is left aside."""
     return await asyncio.to_thread(_list, site, database)
 
 
@@ -93,15 +93,17 @@ def _alone(inspector: Inspector, table: Relation, database: Database) -> TableCo
 
 def _content(session: Session, table: Relation, database: Database) -> TableContent:
     progress.report("manifest", table.name, "counting and hashing")
-    rule = database.manifest.rule(table.name)
+    rule = database.manifest.rule(table.name, table.root)
     if not session.may_read(table):
-        return TableContent(table=table.name, compare=rule.compare, why="the user may not read all of its rows")
+        why = "the user may not read all of its rows"
+        return TableContent(table=table.name, root=table.root, compare=rule.compare, why=why)
     return session.content(table, rule)
 
 
 def _list(site: Site, database: Database) -> tuple[datetime, ...]:
     found = site.bucket.list(f"{FOLDER}/{database.name}/")
-    return tuple(sorted(backups.taken_at(name.rpartition("/")[2].removesuffix(".json")) for name in found))
+    taken = (backups.taken_at(name.rpartition("/")[2].removesuffix(".json")) for name in found)
+    return tuple(sorted(at for at in taken if at is not None))
 
 
 def _read(site: Site, database: Database, name: str) -> Manifest:

@@ -19,6 +19,7 @@ from prefect.states import Failed
 
 from tasks.analysis import history, planning
 from tasks.analysis import release as naming
+from tasks.analysis.serving import digest_of
 from tasks.database import (
     back_up,
     create_migration_job,
@@ -28,7 +29,7 @@ from tasks.database import (
     plan_migration,
     read_schema,
 )
-from tasks.errors import OpsError, PermanentError
+from tasks.errors import OpsError, PermanentError, in_one_line
 from tasks.estate import Service
 from tasks.ground import prove_service
 from tasks.images import build_image
@@ -193,11 +194,6 @@ def failure(
         backup=backup,
         why=str(error) if isinstance(error, OpsError) else in_one_line(error),
     )
-
-
-def in_one_line(error: BaseException) -> str:
-    """An error that is none of ours, in one line: its kind first, since its text may say nothing."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def verdict_of(error: Exception) -> Verdict:
@@ -514,7 +510,10 @@ async def record(site: Site, plan: ReleasePlan, verdict: ReleaseVerdict, reason:
             reason,
             outcome.verdict,
             f"deploy/{outcome.service}/{run_name()}",
-            {"source": item.source.digest, "commit": item.source.commit, "release": item.release},
+            {
+                "source": item.source.digest, "commit": item.source.commit, "release": item.release,
+                "probes": digest_of(site.estate.service(outcome.service).probes),
+            },
             {"revision": item.ground.stable, "schema": item.ground.schema_revision},
             {
                 "revision": outcome.revision,

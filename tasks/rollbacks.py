@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tasks.analysis import history
 from tasks.analysis import release as naming
+from tasks.analysis.serving import digest_of
 from tasks.approvals import approve
 from tasks.database import (
     Direction,
@@ -395,7 +396,7 @@ async def record_rollbacks(site: Site, plans: tuple[Rollback, ...], verdict: Rel
             reason,
             outcome.verdict,
             f"roll-back/{plan.service.name}/{run_name()}",
-            {"target": plan.target.name},
+            {"target": plan.target.name, "probes": digest_of(plan.service.probes)},
             {"revision": plan.ground.stable, "schema": plan.schema},
             {
                 "revision": outcome.revision,

@@ -12,7 +12,9 @@ def print_summary(status: dict[str, Any], failed: int, stop: str) -> None:
     """Print the URLs, whether the services are released, and how to stop it all."""
     console = Console()
     console.print(status_table(status))
-    seconds = f"{status['ready_after'] or 0:.1f} s"
+    # A busy machine may not tell its status in time; that it is up was read from its folder.
+    spent = status.get("ready_after")
+    seconds = "an unknown time" if spent is None else f"{spent:.1f} s"
     if failed:
         console.print(f"[red]up after {seconds}, but the first steps failed[/] (see above); {stop} stops it all")
     else:

@@ -40,6 +40,12 @@ def began(run: Backup) -> datetime:
     return run.started or run.enqueued or datetime.fromtimestamp(0, UTC)
 
 
+def moment_of(target: Target) -> datetime:
+    """The moment of which a restored copy is: the point in time, or the end of the backup, up to which it holds all."""
+    backup = target.backup
+    return target.moment or (backup.ended or began(backup) if backup else datetime.fromtimestamp(0, UTC))
+
+
 def policy_kept(state: BackupState, policy: BackupPolicy, now: datetime) -> list[Evidence]:
     """L0: whether automated backups are on, fresh, kept, and none failed since."""
     runs = automated(state)
@@ -136,9 +142,12 @@ def stamp(taken: datetime) -> str:
     return taken.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
 
 
-def taken_at(name: str) -> datetime:
-    """When the manifest of a name was taken."""
-    return datetime.strptime(name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+def taken_at(name: str) -> datetime | None:
+    """When the manifest of a name was taken; None for a name that no manifest has."""
+    try:
+        return datetime.strptime(name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _stamp(taken: datetime | None) -> str:

@@ -38,12 +38,15 @@ def sequences(found: Sequence[NumberSequence]) -> list[Evidence]:
 
 
 def invalid_indexes(found: Sequence[str], known: Catalogue) -> list[Evidence]:
-    """Indexes that no query uses. One that was invalid on production already is said, and held against production."""
+    """Indexes that no query uses. One that was invalid on production already is said, and held against production.
+
+    One may have been under construction, which is a change of production like any other.
+    """
     if not found:
         return [Evidence(what="no invalid index")]
     had = {_bare(name) for name, definition in known.get("index", {}).items() if definition.endswith(" INVALID")}
     too = {name: " on production too" if _bare(name) in had else "" for name in found}
-    return [Evidence(what=f"index {name} is invalid{too[name]}", ok=False) for name in found]
+    return [Evidence(what=f"index {name} is invalid{too[name]}", ok=False, compared=True) for name in found]
 
 
 def _agreement(kind: str, here: dict[str, str]) -> list[Evidence]:
@@ -54,11 +57,12 @@ def _agreement(kind: str, here: dict[str, str]) -> list[Evidence]:
 
 def _differences(kind: str, here: dict[str, str], there: dict[str, str]) -> Iterator[Evidence]:
     for name in sorted(here.keys() - there.keys()):
-        yield Evidence(what=f"{kind} {name} is missing ({_short(here[name])} on production)", ok=False)
+        yield Evidence(what=f"{kind} {name} is missing ({_short(here[name])} on production)", ok=False, compared=True)
     for name in sorted(there.keys() - here.keys()):
-        yield Evidence(what=f"{kind} {name} is not on production ({_short(there[name])})", ok=False)
+        yield Evidence(what=f"{kind} {name} is not on production ({_short(there[name])})", ok=False, compared=True)
     for name in sorted(name for name in here.keys() & there.keys() if here[name] != there[name]):
-        yield Evidence(what=f"{kind} {name} is {_short(there[name])} instead of {_short(here[name])}", ok=False)
+        what = f"{kind} {name} is {_short(there[name])} instead of {_short(here[name])}"
+        yield Evidence(what=what, ok=False, compared=True)
 
 
 def _bare(name: str) -> str:

@@ -3,17 +3,21 @@
 A manifest belongs to one moment and a backup to another. What is comparable is said by the table's rule (see
 ``tasks/estate/drills.py``): rows of an ``exact`` table are the same; of one that ``grows``, every range of the key that
 the manifest saw is the same, but the newest ones, where a transaction that was under way may have added rows since; of
-one that ``varies``, only the number of rows is compared, and the evidence says so. Safety property: a table of the
-manifest that is not in the copy, or cannot be read, is a failure, whatever its rule.
+one that ``varies``, only the number of rows is compared, and the evidence says so; of partitions, their sum. Rows
+without a key have no place in its order: some may come, none may go. Safety property: a table of the manifest that is
+not in the copy, or cannot be read, is a failure, whatever its rule.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from tasks.backup_models import Beat, Chunk, Evidence, Manifest, TableContent
 
+#: The range of the rows whose key is NULL.
+WITHOUT_KEY = -1
 #: In so many of the newest ranges, rows may have been added: transactions under way when the manifest was taken.
 LENIENT = 2
 SHOWN = 20
@@ -23,24 +27,26 @@ def compare(manifest: Manifest, found: Iterable[TableContent]) -> list[Evidence]
     """One line for each table that is not as it was, and one for each rule whose tables all are."""
     copies = {content.table: content for content in found}
     good: dict[str, list[TableContent]] = {}
-    bad: list[Evidence] = []
+    bad = [_differs(what) for what in _sums_apart(manifest.tables, copies.values())]
     for table in manifest.tables:
-        what = _wrong(table, copies.pop(table.table, None))
+        copy = copies.pop(table.table, None)
+        what = _wrong(table, copy)
         if what:
-            bad.append(Evidence(what=what, ok=False))
+            unread = copy is not None and bool(copy.why)
+            bad.append(Evidence(what=what, ok=False, compared=not unread))
         else:
             good.setdefault(table.compare, []).append(table)
-    bad += [Evidence(what=f"table {name} is in the copy and not in the manifest", ok=False) for name in sorted(copies)]
+    bad += [_differs(f"table {name} is in the copy and not in the manifest") for name in sorted(copies)]
     return [*bad, *(_agreed(rule, tables) for rule, tables in sorted(good.items()))]
 
 
 def not_empty(wanted: Sequence[str], found: Iterable[TableContent]) -> list[Evidence]:
     """Whether the tables without whose rows a backup proves nothing have rows."""
-    rows = {content.table: content.rows for content in found}
+    rows = _rows_by_name(found)
     evidence = []
     for name in wanted:
         full = name if "." in name else f"public.{name}"
-        count = rows.get(full, 0)
+        count = rows[full]
         evidence.append(Evidence(what=f"{full} holds {count:,} rows" if count else f"{full} is empty", ok=count > 0))
     return evidence
 
@@ -82,6 +88,10 @@ def in_time(span: timedelta) -> str:
     return f"{seconds:.1f} s"
 
 
+def _differs(what: str) -> Evidence:
+    return Evidence(what=what, ok=False, compared=True)
+
+
 def _wrong(table: TableContent, copy: TableContent | None) -> str:
     if copy is None:
         return f"table {table.table} is missing ({table.rows:,} rows in the manifest)"
@@ -101,18 +111,38 @@ def _exact(table: TableContent, copy: TableContent) -> str:
 
 
 def _varied(table: TableContent, copy: TableContent) -> str:
-    allowed = table.rows * table.tolerance_percent / 100
-    if abs(copy.rows - table.rows) > allowed:
-        return (
-            f"table {table.table} holds {copy.rows:,} rows, {table.rows:,} in the manifest: more than "
-            f"{table.tolerance_percent:g} % apart"
-        )
-    return ""
+    return "" if table.root else _apart(table.table, table.rows, copy.rows, table.tolerance_percent)
+
+
+def _sums_apart(tables: Iterable[TableContent], copies: Iterable[TableContent]) -> list[str]:
+    """The partitioned tables of which the sum of the rows is too far from the manifest's: one part may be anyhow."""
+    parts = [table for table in tables if table.root and table.compare == "varies"]
+    before, after = _rows_by_name(parts), _rows_by_name(copies)
+    rules = {table.root: table.tolerance_percent for table in parts}
+    return [
+        said for root, percent in sorted(rules.items()) if (said := _apart(root, before[root], after[root], percent))
+    ]
+
+
+def _apart(table: str, before: int, after: int, percent: float) -> str:
+    if abs(after - before) <= before * percent / 100:
+        return ""
+    return f"table {table} holds {after:,} rows, {before:,} in the manifest: more than {percent:g} % apart"
+
+
+def _rows_by_name(contents: Iterable[TableContent]) -> Counter[str]:
+    """The number of rows of each table, and of each partitioned one the sum over its partitions."""
+    rows = Counter[str]()
+    for content in contents:
+        rows[content.table] += content.rows
+        rows[content.root] += content.rows
+    return rows
 
 
 def _grown(table: TableContent, copy: TableContent) -> str:
     there = {chunk.number: chunk for chunk in copy.chunks}
-    newest = {chunk.number for chunk in table.chunks[-LENIENT:]}
+    ordered = [chunk.number for chunk in table.chunks if chunk.number != WITHOUT_KEY]
+    newest = {WITHOUT_KEY, *ordered[-LENIENT:]}
     for chunk in table.chunks:
         other = there.pop(chunk.number, Chunk(number=chunk.number, rows=0, checksum="0"))
         may_have_more = chunk.number in newest and other.rows > chunk.rows
@@ -120,12 +150,14 @@ def _grown(table: TableContent, copy: TableContent) -> str:
             return f"{_part(table, chunk)} holds {other.rows:,} rows, {chunk.rows:,} in the manifest"
         if not may_have_more and (other.rows, other.checksum) != (chunk.rows, chunk.checksum):
             return f"{_part(table, chunk)} holds other rows than in the manifest: rows were changed or added there"
-    strangers = [chunk for number, chunk in there.items() if number < min(newest, default=0)]
+    oldest = min(ordered[-LENIENT:], default=0)
+    strangers = [chunk for number, chunk in there.items() if WITHOUT_KEY < number < oldest]
     return f"{_part(table, strangers[0])} holds rows, none in the manifest" if strangers else ""
 
 
 def _part(table: TableContent, chunk: Chunk) -> str:
-    return f"table {table.table}, part {chunk.number} of its key {table.key},"
+    part = "rows without" if chunk.number == WITHOUT_KEY else f"part {chunk.number} of"
+    return f"table {table.table}, {part} its key {table.key},"
 
 
 def _agreed(rule: str, tables: list[TableContent]) -> Evidence:

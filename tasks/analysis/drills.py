@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import release as naming
 from tasks.backup_models import Tier
+from tasks.models import Measurement
 
 LABEL_DRILL = "caretaker-drill"
 #: No drill takes longer: after this anybody may remove what it made.
 EXPIRES_AFTER = timedelta(hours=6)
-#: All objects are looked at once in so many nights.
+#: All objects are looked at once in so many drills.
 SHARES = 30
 
 #: List prices of us-central1 in USD, Enterprise edition: an hour of a vCPU, of a GB of memory, of the shared-core
@@ -79,6 +80,27 @@ def price(tier: str, disk_gb: int, seconds: float, given: float = 0.0) -> tuple[
     return whole, f"{whole:.4f} USD: {hours * 60:.1f} min of {tier} with {disk_gb} GB ({source})"
 
 
-def share_of(day: datetime) -> int:
-    """Which share of the objects is looked at on a day."""
-    return day.date().toordinal() % SHARES
+def next_share(looked: Sequence[Measurement], now: datetime) -> int:
+    """Which share of the objects is looked at now: one that never was, else the one that was the longest ago.
+
+    ``looked`` are the shares that were looked at, oldest first. A night that was missed so puts every share off by one
+    night, and none by thirty. Where nothing is known, estates begin at different shares.
+    """
+    last = last_looks(looked)
+    begin = now.date().toordinal()
+    never = datetime.fromtimestamp(0, UTC)
+    return min(range(SHARES), key=lambda share: (last.get(share, never), (share - begin) % SHARES))
+
+
+def last_looks(looked: Sequence[Measurement]) -> dict[int, datetime]:
+    """When each share was looked at last."""
+    return {round(item.value): item.at for item in looked}
+
+
+def coverage(looked: Sequence[Measurement], now: datetime) -> str:
+    """How far all shares were looked at, in words."""
+    last = last_looks(looked)
+    if len(last) < SHARES:
+        return f"{len(last)} of {SHARES} shares were looked at so far"
+    days = (now - min(last.values())).total_seconds() / 86400
+    return f"every share was looked at within the last {days:.1f} days"

@@ -15,12 +15,15 @@ from tasks.models import Measurement
 #: The names under which a drill is measured in the ledger.
 LEVEL, FULL_PASS = "backup.level", "backup.full_pass"
 RTO, RPO = "backup.rto", "backup.rpo"
+SHARE = "backup.objects_share"
 SIZE, RESTORED, SECONDS, PRICE = "backup.size", "backup.restored_size", "backup.drill_seconds", "backup.drill_price"
 
 
 def judged(level: int, evidence: Iterable[Evidence], seconds: float = 0.0) -> LevelResult:
-    """A level by what was seen: failed by the first thing that is not right."""
+    """A level by what was seen: failed by the first thing that is not right, not possible where nothing was seen."""
     seen = tuple(evidence)
+    if not seen:
+        return not_possible(level, "nothing was looked at")
     bad = [item.what for item in seen if not item.ok]
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return LevelResult(
@@ -32,6 +35,18 @@ def judged(level: int, evidence: Iterable[Evidence], seconds: float = 0.0) -> Le
 def not_possible(level: int, why: str, evidence: Iterable[Evidence] = ()) -> LevelResult:
     """A level that nobody can judge, and why."""
     return LevelResult(level=level, verdict="not_possible", why=why, evidence=tuple(evidence))
+
+
+def excused(result: LevelResult, why: str) -> LevelResult:
+    """A level whose failure may have another reason than the backup: not possible, with what was seen all the same."""
+    if result.verdict != "failed" or not why:
+        return result
+    return result.model_copy(update={"verdict": "not_possible", "why": f"{why}; {result.why}"})
+
+
+def differs_only(result: LevelResult) -> bool:
+    """Whether a level failed, and by nothing but comparisons: what it was compared with may have been changed since."""
+    return result.verdict == "failed" and all(item.ok or item.compared for item in result.evidence)
 
 
 def skipped(level: int, why: str) -> LevelResult:

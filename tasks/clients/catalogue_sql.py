@@ -161,5 +161,5 @@ SELECT n.nspname || '.' || t.typname, string_agg(e.enumlabel, ', ' ORDER BY e.en
 }
 
 #: Needs SELECT on ``alembic_version``; asked only where that table is there.
-ALEMBIC = "SELECT 'alembic', string_agg(version_num, ', ' ORDER BY version_num) FROM alembic_version"
+ALEMBIC = "SELECT string_agg(version_num, ', ' ORDER BY version_num) FROM alembic_version"
 HAS_ALEMBIC = "SELECT to_regclass('alembic_version') IS NOT NULL"

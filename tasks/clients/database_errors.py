@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
 from tasks.clients.google_errors import one_line
-from tasks.errors import Missing, NotAllowed, OpsError, PermanentError, TransientError
+from tasks.errors import Missing, NotAllowed, OpsError, PermanentError, TimedOut, TransientError
 
 #: Serialization failure, deadlock, lock not available, query cancelled; connection lost; shut down or starting;
 #: too many connections.
 _TRANSIENT = re.compile(r"40001|40P01|55P03|57014|08...|57P0.|53300")
+_CANCELLED = "57014"
 _NOT_ALLOWED = re.compile(r"28...|42501")
 _MISSING = re.compile(r"3D000|42P01|42704")
 #: libpq tells why a connection was refused in words only.
@@ -34,17 +36,24 @@ _WAYS_OUT: dict[type[OpsError], str] = {
 
 
 @contextmanager
-def translated(what: str, where: str) -> Iterator[None]:
-    """Raise our error in the place of the driver's. ``where`` is ``user@database``."""
+def translated(what: str, where: str, limit: timedelta | None = None) -> Iterator[None]:
+    """Raise our error in the place of the driver's. ``where`` is ``user@database``; ``limit`` as for ``translate``."""
     try:
         yield
     except DBAPIError as error:
-        raise translate(error, what, where) from error
+        raise translate(error, what, where, limit) from error
 
 
-def translate(error: DBAPIError, what: str, where: str) -> OpsError:
-    """Our error for one of SQLAlchemy's."""
+def translate(error: DBAPIError, what: str, where: str, limit: timedelta | None = None) -> OpsError:
+    """Our error for one of SQLAlchemy's.
+
+    ``limit`` is the statement's time limit where it is so generous that one more attempt would run into it again: then
+    TimedOut instead of the TransientError that a cancelled statement is otherwise.
+    """
     state = getattr(error.orig, "sqlstate", None) or ""
+    if limit is not None and state == _CANCELLED and "statement timeout" in str(error.orig):
+        minutes = limit.total_seconds() / 60
+        return TimedOut(f"{what} on {where} took longer than {minutes:g} min; a larger machine or fewer at once may do")
     kind = _of_state(state) if state else _of_words(error)
     return kind(f"{what} on {where} failed: {f'{state} ' if state else ''}{_first_line(error)}; {_WAYS_OUT[kind]}")
 

@@ -14,11 +14,14 @@ SESSION = {
     "row_security": "off",
 }  # fmt: skip
 
-#: The tables that hold rows, largest first. An unlogged table is empty after any restore: nothing to compare.
+#: The tables that hold rows, largest first; of a partitioned one its partitions, with the name of its root. An unlogged
+#: table is empty after any restore: nothing to compare.
 TABLES = """
 SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted,
-       pg_table_size(c.oid) AS bytes
+       pg_table_size(c.oid) AS bytes, coalesce(rn.nspname || '.' || r.relname, '') AS root
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_class r ON c.relispartition AND r.oid = pg_partition_root(c.oid)
+  LEFT JOIN pg_namespace rn ON rn.oid = r.relnamespace
  WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND c.relpersistence = 'p'
    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'caretaker')
  ORDER BY bytes DESC, name
@@ -27,11 +30,11 @@ SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I'
 #: One sequential scan; ACCESS SHARE. ``hashtextextended`` gives 64 bits a row; their sum does not depend on the order
 #: and, unlike an exclusive or, sees a row that stands twice. ``t.*`` is the whole row also where a column is named t.
 CONTENT = "SELECT count(*), coalesce(sum(hashtextextended((t.*)::text, 0)), 0)::text FROM {table} t"
-#: The same by ranges of the key, up to the greatest key that the manifest saw.
+#: The same by ranges of the key, up to the greatest key that the manifest saw; -1 is the range of rows without a key.
 CHUNKS = """
-SELECT width_bucket({key}, CAST(:low AS numeric), CAST(:high AS numeric) + 1, {parts}) AS number,
+SELECT coalesce(width_bucket({key}, CAST(:low AS numeric), CAST(:high AS numeric) + 1, {parts}), -1) AS number,
        count(*), sum(hashtextextended((t.*)::text, 0))::text
-  FROM {table} t WHERE {key} <= CAST(:high AS numeric) GROUP BY 1 ORDER BY 1
+  FROM {table} t WHERE {key} <= CAST(:high AS numeric) OR {key} IS NULL GROUP BY 1 ORDER BY 1
 """
 RANGE = "SELECT min({key})::text, max({key})::text FROM {table} t"
 KEY_TYPE = """
@@ -131,6 +134,8 @@ REFERENCES = """
 SELECT q.name::text, q.size::int8, coalesce(q.checksum::text, '') FROM ({query}) q(name, size, checksum)
  WHERE q.name IS NOT NULL AND mod(abs(hashtextextended(q.name::text, 0) % {shares}), {shares}) = :share
 """
+#: How many there are in all, and how many of them name an object.
+REFERRED = "SELECT count(*), count(q.name) FROM ({query}) q(name, size, checksum)"
 #: The same rows for some names: what production says today.
 REFERENCES_NAMED = """
 SELECT q.name::text, q.size::int8, coalesce(q.checksum::text, '') FROM ({query}) q(name, size, checksum)

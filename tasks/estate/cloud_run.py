@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from tasks.estate.surroundings import SecretName, ShortName
+from tasks.estate.rehearsal import Rehearsal
+from tasks.estate.surroundings import SecretName, ServiceAccount, ShortName, Variable
 from tasks.models import Frozen
 
 #: Cloud Run allows 49 characters, but "combined traffic tag and service name cannot exceed 46 characters", and the
@@ -27,12 +28,10 @@ CANARY_LIMIT_SECONDS = 7200
 SERVICE_URL = re.compile(r"\{services\.([^.{}]+)\.url\}")
 
 HttpPath = Annotated[str, StringConstraints(pattern=r"^/[^\s#]*$")]
-Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 #: ``name``, ``name@3``, or ``name@alias``.
 SecretReference = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}(@([1-9][0-9]*|[A-Za-z][A-Za-z0-9_-]*))?$")
 ]
-ServiceAccount = Annotated[str, StringConstraints(pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$")]
 #: https://cloud.google.com/run/docs/configuring/services/cpu
 Cpu = Annotated[str, StringConstraints(pattern=r"^([1246]|8|0\.(0[89]|[1-9][0-9]?)|[1-9][0-9]{2,3}m|8[0-9]m|9[0-9]m)$")]
 Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Mi|Gi|M|G)$")]
@@ -187,6 +186,7 @@ class Service(Frozen):
     migration: Migration | None = None
     sync: Sync | None = None
     canary: Canary | None = None
+    drill: Rehearsal = Rehearsal()
 
     @field_validator("source")
     @classmethod

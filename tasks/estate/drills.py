@@ -13,9 +13,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from tasks.models import Frozen
 
-#: ``table`` or ``schema.table``, unquoted.
-TableName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$")]
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+#: ``table`` or ``schema.table``, as the catalogue has them: ``Plots`` is the table that SQL must write ``"Plots"``.
+TableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$")]
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 #: https://cloud.google.com/storage/docs/buckets#naming
 ObjectBucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
 #: https://cloud.google.com/sql/docs/postgres/instance-settings#machine-type-2ndgen
@@ -28,7 +28,8 @@ class TableRule(Frozen):
     """How one table of a restored copy is compared with the manifest.
 
     ``exact``: the same rows. ``grows``: rows are only added, in the order of the column ``key``; what the manifest saw
-    must still be there. ``varies``: rows come, go and change; their number stays within ``tolerance_percent``.
+    must still be there. ``varies``: rows come, go and change; their number stays within ``tolerance_percent``. The rule
+    of a partitioned table is that of each of its partitions which has none of its own; what varies is their sum.
     """
 
     table: TableName
@@ -61,10 +62,11 @@ class ManifestPolicy(Frozen):
         """How much older than its backup a manifest may be."""
         return timedelta(hours=self.max_age_hours)
 
-    def rule(self, table: str) -> TableRule:
-        """The rule of a table, named ``schema.table``; without one it is compared exactly."""
-        found = next((rule for rule in self.tables if rule.name == table), None)
-        return found or TableRule.model_construct(table=table, compare="exact", key=None, tolerance_percent=0.0)
+    def rule(self, table: str, root: str = "") -> TableRule:
+        """The rule of a table, named ``schema.table``, else of its root; without one it is compared exactly."""
+        rules = {rule.name: rule for rule in self.tables}
+        exact = TableRule.model_construct(table=table, compare="exact", key=None, tolerance_percent=0.0)
+        return rules.get(table) or rules.get(root) or exact
 
 
 class ObjectReferences(Frozen):

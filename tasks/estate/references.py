@@ -76,6 +76,8 @@ def _service_errors(
     yield from _unknown(f"{key}.after", "service", service.after, services)
     for variable, reference in service.secrets.items():
         yield from _unknown(f"{key}.secrets.{variable}", "secret", [reference.partition("@")[0]], secrets)
+    variables = (*service.env, *service.secrets)
+    yield from _unknown(f"{key}.drill.without", "variable", service.drill.without, variables)
     if service.sync and service.sync.token_secret:
         yield from _unknown(f"{key}.sync.token_secret", "secret", [service.sync.token_secret], secrets)
     for variable, value in service.env.items():

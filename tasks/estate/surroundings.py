@@ -26,6 +26,8 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}$")
 InstanceName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,82}[a-z0-9])?$")]
 #: An unquoted PostgreSQL name, so that no statement about it needs to quote.
 PostgresName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+ServiceAccount = Annotated[str, StringConstraints(pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$")]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 

@@ -80,9 +80,11 @@ def _released(folder: Path, project: str) -> Sample:
 
 def _verify_backups(folder: Path, stack: Stack) -> list[Scenario]:
     drilled = Drilled(_released(folder, "chaos-drill"), stack).prepare()
-    drilled.night()
-    stack.control.archive_log(drilled.project, drilled.database.instance)
-    return [VerifyBackupsScenario(drilled, pick) for pick in ("newest", "point_in_time")]
+    drilled.quiet_night()
+    moments = Drilled(_released(folder / "moments", "chaos-moment"), stack).prepare()
+    moments.night()
+    moment = moments.recoverable_moment()
+    return [VerifyBackupsScenario(drilled, "newest"), VerifyBackupsScenario(moments, "point_in_time", moment)]
 
 
 def _maintain_database(folder: Path, stack: Stack) -> list[Scenario]:

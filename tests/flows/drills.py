@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import connect
 
+from tasks.analysis.backups import AFTER_MANIFEST
 from tasks.backup_models import DrillVerdict
 from tasks.clients import engines
 from tasks.clients.polling import wait_for
+from tasks.manifests import list_manifests
 from tasks.models import SecretPin
 from tests.sample import Sample, run, verdict
 from tests.stack import Stack
@@ -96,6 +100,45 @@ class Drilled:
         self.beat()
         self.manifest()
         return self.backup()
+
+    def quiet_night(self) -> int:
+        """A night after which nothing of production's content is written to its files any more.
+
+        Frozen rows get no more hints when they are read, and the backup begins with a checkpoint.
+        """
+        self.beat()
+        self.manifest()
+        self.execute("VACUUM (FREEZE)")
+        return self.backup()
+
+    def files(self) -> list[tuple[str, str]]:
+        """The files of production's tables and indexes, the rows' and the ones of TOAST, each with its checksum."""
+        data = self.control.sql_paths(self.project, self.database.instance).data
+        paths = [row[0] for row in self.execute(
+            "SELECT pg_relation_filepath(c.oid) FROM pg_class c WHERE c.relkind IN ('r', 'i', 't') AND c.oid >= 16384"
+            " ORDER BY 1"
+        )]  # fmt: skip
+        return [(path, hashlib.sha256((data / path).read_bytes()).hexdigest()) for path in paths]
+
+    def recoverable_moment(self) -> datetime:
+        """Make the moment after a new manifest recoverable, with something written since; when that is.
+
+        A point-in-time drill chooses such a moment by preference, and while there is one alone, always this one.
+        """
+        site = self.sample.site
+        for name in site.bucket.list("manifests/"):
+            site.bucket.delete(name)
+        self.beat()
+        self.manifest()
+        (taken,) = run(list_manifests.fn(site, self.database))
+        moment = taken + AFTER_MANIFEST
+        time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
+        self.execute("INSERT INTO events (kind) SELECT 'after the moment' FROM generate_series(1, 50)")
+        latest = self.control.archive_log(self.project, self.database.instance)
+        assert moment <= latest
+        self.execute("VACUUM (FREEZE)")
+        self.backup()
+        return moment
 
     def drill(self, **parameters: Any) -> DrillVerdict:
         """Run the flow; its verdict, whatever it is."""

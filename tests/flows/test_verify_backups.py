@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tasks import copies
 from tasks.analysis import ladder
 from tests.flows.conftest import deployed
 from tests.flows.drills import Drilled, touches_production
+from tests.flows.steps import deploy
 from tests.sample import run
 from tests.stack import Stack
 
@@ -22,7 +24,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 def drilled(new_sample: Any, stack: Stack) -> Drilled:
     """A released sample with one night behind it."""
     ready = Drilled(deployed(new_sample("drill")), stack).prepare()
-    ready.night()
+    ready.quiet_night()
     return ready
 
 
@@ -34,7 +36,7 @@ PASSED = {f"L{number}": ("passed", "") for number in range(8)}
 
 
 def test_a_good_backup_passes_every_level_and_production_is_untouched(drilled: Drilled) -> None:
-    before, after = drilled.fingerprint(), drilled.newest_call()
+    before, after = [*drilled.fingerprint(), drilled.files()], drilled.newest_call()
     planned = drilled.drill(dry_run=True)
     assert (planned.verdict, drilled.writes(after)) == ("planned", [])
     result = drilled.drill(all_objects=True)
@@ -46,9 +48,11 @@ def test_a_good_backup_passes_every_level_and_production_is_untouched(drilled: D
     assert "USD" in result.cost
     assert drilled.leftovers() == []
     assert touches_production(drilled, drilled.writes(after)) == []
-    assert drilled.fingerprint() == before
+    assert [*drilled.fingerprint(), drilled.files()] == before
     said = [line.what for item in result.levels for line in item.evidence]
-    assert any("plots: 12 objects looked at, all of them, 0 of them wrong" in line for line in said), said
+    assert "plots: 12 objects looked at, all of them, 0 of them wrong" in said, said
+    every = "every share was looked at within the last 0.0 days"
+    assert f"plots: 12 rows of the copy refer to an object; {every}" in said, said
     assert any("probe specs answered as declared" in line for line in said), said
 
 
@@ -89,6 +93,42 @@ def test_an_older_backup_is_compared_with_the_manifest_of_its_own_night(drilled:
     assert "(random)" in result.report
 
 
+def test_a_backup_of_before_a_migration_is_proved_by_the_image_that_served_then(drilled: Drilled) -> None:
+    before, site = drilled.sample.serving(), drilled.sample.site
+    old = site.secrets.resolve("sync-token").version
+    site.secrets.add_version("sync-token", SecretStr("another"))
+    drilled.sample.variant().with_version("renamed").with_breaking_migration()
+    released = deploy(drilled.sample, approve_outage=True)
+    assert released.verdict == "released", released.why
+    drilled.backup()
+    for name in site.bucket.list("manifests/"):
+        site.bucket.delete(name)
+    site.secrets.disable("sync-token", old)
+    result = drilled.drill(pick="random")
+    said = verdicts(result)
+    assert said["L6"] == ("passed", ""), said
+    told = result.levels[6].evidence[-1].what
+    assert f"revision {before}, which served since" in told
+    assert f"SYNC_TOKEN is version {old + 1} of sync-token, its own is not enabled" in told
+    assert (said["L3"][0], said["L4"][0], result.verdict) == ("not_possible", "not_possible", "incomplete"), said
+
+
+def test_a_fault_of_our_own_in_one_level_fails_that_level_and_hides_no_other(
+    drilled: Drilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of this program")
+
+    monkeypatch.setattr(copies, "_check_structure", broken)
+    result = drilled.drill()
+    why = "the level broke off: ZeroDivisionError: a fault of this program"
+    said = verdicts(result)
+    assert (result.verdict, said["L5"], said["L6"]) == ("failed", ("failed", why), ("passed", "")), said
+    assert drilled.leftovers() == []
+    measured = drilled.sample.site.ledger.measurements(ladder.LEVEL, f"{drilled.project}/pyplots")
+    assert measured[-1].at == result.started
+
+
 def test_a_second_drill_of_the_same_database_is_refused_while_one_is_at_work(drilled: Drilled) -> None:
     from tasks.errors import Conflict
 
@@ -100,7 +140,7 @@ def test_a_second_drill_of_the_same_database_is_refused_while_one_is_at_work(dri
 
 def test_what_a_killed_drill_left_is_swept_and_nothing_without_our_label(drilled: Drilled) -> None:
     from tasks.analysis import drills
-    from tasks.scratch import NOTES, sweep
+    from tasks.scratch_removal import NOTES, sweep
 
     site, marks = drilled.sample.site, drills.labels("pyplots", datetime.now(UTC))
     stranger = site.scratch.create_instance("drill-stranger", "db-f1-micro", {"team": "other"}, "POSTGRES_18")

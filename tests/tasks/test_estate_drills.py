@@ -19,6 +19,8 @@ def test_a_table_without_a_rule_is_compared_exactly(tmp_path: Path) -> None:
     policy = estate.database("pyplots").manifest
     assert (policy.rule("public.events").compare, policy.rule("public.events").key) == ("grows", "id")
     assert policy.rule("x.s").tolerance_percent == 5
+    assert policy.rule("public.events_2026", root="public.events").key == "id"
+    assert policy.rule("x.s", root="public.events").compare == "varies"
     assert policy.rule("public.specs").compare == policy.rule("y.events").compare == "exact"
 
 
@@ -34,6 +36,19 @@ def test_a_table_without_a_rule_is_compared_exactly(tmp_path: Path) -> None:
 )
 def test_a_rule_that_is_half_said_is_refused(tmp_path: Path, rule: str, said: str) -> None:
     assert said in complaint(tmp_path, (RULE[0], RULE[1] % rule))
+
+
+def test_a_table_may_have_a_name_in_mixed_case(tmp_path: Path) -> None:
+    rule = 'table = "Plots", compare = "grows", key = "plotId"'
+    policy = load(tmp_path, (RULE[0], RULE[1] % rule)).database("pyplots").manifest
+    assert policy.rule("public.Plots").key == "plotId"
+    assert policy.rule("public.plots").compare == "exact"
+
+
+def test_what_a_drill_leaves_out_of_a_service_must_be_there(tmp_path: Path) -> None:
+    place = 'secrets = { DATABASE_URL = "db-connection-string", SYNC_TOKEN = "sync-token" }'
+    said = complaint(tmp_path, (place, f'{place}\ndrill = {{ without = ["SYNC_TOKENS"] }}'))
+    assert "services.api.drill.without names the unknown variable SYNC_TOKENS (known: BIND," in said
 
 
 def test_the_query_for_objects_is_one_select(tmp_path: Path) -> None:

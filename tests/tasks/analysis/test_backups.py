@@ -124,6 +124,17 @@ def test_a_manifests_name_gives_its_time_back() -> None:
     assert backups.taken_at(backups.stamp(taken)) == taken
 
 
+@pytest.mark.parametrize("name", ["", "README", "20261125T010203Z", "20261332T010203.456Z"])
+def test_what_else_lies_among_the_manifests_is_none(name: str) -> None:
+    assert backups.taken_at(name) is None
+
+
+def test_a_copy_is_of_the_point_in_time_or_of_the_end_of_its_backup() -> None:
+    backup = run(1, 4, minutes=2)
+    assert backups.moment_of(Target(pick="newest", backup=backup)) == backup.ended
+    assert backups.moment_of(Target(pick="point_in_time", moment=NOW)) == NOW
+
+
 def manifest_with_a_large_table(read: datetime) -> Manifest:
     small = TableContent(table="public.small", at=NOW - timedelta(hours=3))
     tables = (small, TableContent(table="public.large", at=read))

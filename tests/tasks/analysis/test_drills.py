@@ -8,6 +8,7 @@ import pytest
 
 from tasks.analysis import drills
 from tasks.backup_models import Tier
+from tasks.models import Measurement
 
 NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 GB = 1024**3
@@ -58,5 +59,31 @@ def test_a_drill_has_a_price_by_the_list_or_by_the_estate_and_none_where_nobody_
     )  # fmt: skip
 
 
-def test_every_object_has_its_night_within_thirty() -> None:
-    assert {drills.share_of(NOW + timedelta(days=day)) for day in range(30)} == set(range(30))
+def nights(missed: frozenset[int], count: int) -> list[Measurement]:
+    """The looks of so many nights, but for some that were missed."""
+    looked = list[Measurement]()
+    for night in range(count):
+        at = NOW + timedelta(days=night)
+        share = drills.next_share(looked, at)
+        if night not in missed:
+            looked.append(Measurement(name="s", subject="d", value=share, unit="share", at=at))
+    return looked
+
+
+def test_every_object_has_its_night_within_thirty_again_and_again() -> None:
+    looked = nights(frozenset(), 90)
+    for begin in range(60):
+        assert {item.value for item in looked[begin : begin + 30]} == set(range(30))
+    assert drills.coverage(looked, looked[-1].at) == "every share was looked at within the last 29.0 days"
+
+
+def test_a_missed_night_puts_a_share_off_by_one_night_and_not_by_thirty() -> None:
+    looked = nights(frozenset({7, 40}), 92)
+    last = {item.value: item.at for item in looked[:30]}
+    for item in looked[30:]:
+        assert item.at - last[item.value] <= timedelta(days=32)
+        last[item.value] = item.at
+
+
+def test_what_was_not_looked_at_yet_is_told() -> None:
+    assert drills.coverage(nights(frozenset(), 3), NOW) == "3 of 30 shares were looked at so far"

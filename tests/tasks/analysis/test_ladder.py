@@ -52,6 +52,26 @@ def test_a_level_fails_by_the_first_thing_that_is_wrong_and_counts_the_others() 
     assert result.evidence == tuple(evidence)
 
 
+def test_a_level_at_which_nothing_was_looked_at_did_not_pass() -> None:
+    result = ladder.judged(3, [])
+    assert (result.verdict, result.why) == ("not_possible", "nothing was looked at")
+
+
+def test_a_failure_with_another_reason_is_not_possible_and_keeps_what_was_seen() -> None:
+    failed, passed = ladder.judged(4, [Evidence(what="bad", ok=False)]), ladder.judged(4, [Evidence(what="good")])
+    excused = ladder.excused(failed, "a deploy")
+    assert (excused.verdict, excused.why, excused.evidence) == ("not_possible", "a deploy; bad", failed.evidence)
+    assert ladder.excused(failed, "") == failed
+    assert ladder.excused(passed, "a deploy") == passed
+
+
+def test_a_failure_by_comparisons_alone_is_told_from_one_of_the_copy_itself() -> None:
+    differs, broken = Evidence(what="x", ok=False, compared=True), Evidence(what="y", ok=False)
+    assert ladder.differs_only(ladder.judged(3, [differs, Evidence(what="good")]))
+    assert not ladder.differs_only(ladder.judged(3, [differs, broken]))
+    assert not ladder.differs_only(ladder.judged(3, [Evidence(what="good")]))
+
+
 def test_a_failure_is_told_before_what_was_not_possible() -> None:
     assert ladder.why(levels("PPNPPPFP")) == "L6 (application starts) failed: why"
     assert ladder.why(levels("PPNPPPPP")) == "L2 (restored) not possible: why"

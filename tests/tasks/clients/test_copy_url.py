@@ -33,6 +33,9 @@ def test_driver_and_options_stay_and_host_user_and_password_are_the_copys() -> N
         f"postgresql://a:old@10.0.0.3/d?host=/cloudsql/{PRODUCTION}",
         "postgresql://a:old@/d?host=/cloudsql/p:europe-west4:another",
         "postgresql://a:old@/d",
+        f"postgresql://a:old@/d?host=/cloudsql/{PRODUCTION}&hostaddr=10.0.0.3",
+        f"postgresql://a:old@/d?host=/cloudsql/{PRODUCTION}&service=production",
+        f"postgresql://a:old@/d?host=/cloudsql/{PRODUCTION}&host=10.0.0.3",
     ],
 )
 def test_a_string_that_would_lead_to_production_or_elsewhere_is_refused_without_its_password(text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from embedded.postgres import Cluster
-from tasks.clients.inspection import Inspector, Session
-from tasks.copies import _orphans
-from tasks.errors import NotAllowed
-from tasks.estate.drills import TableRule
+from tasks.analysis import content
+from tasks.backup_models import Manifest, Restored, TableContent
+from tasks.clients import deadlines
+from tasks.clients.inspection import Inspector, Relation, Session
+from tasks.copies import _each_in_time, _orphans
+from tasks.errors import NotAllowed, TimedOut
+from tasks.estate.drills import ManifestPolicy, TableRule
+from tasks.scratch import Copy
 
 EXACT = TableRule.model_construct(table="t", compare="exact", key=None, tolerance_percent=0.0)
 
@@ -110,3 +116,108 @@ def test_rows_without_a_parent_are_damage_unless_the_key_was_never_validated(
     line = _orphans(session, strict)
     assert line is not None
     assert not line.ok
+
+
+#: A partitioned table, with a row in each part.
+PARTED = (
+    "CREATE TABLE parted (id int, label text) PARTITION BY RANGE (id)",
+    "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100)",
+    "CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id)",
+    "CREATE TABLE parted_2a PARTITION OF parted_2 FOR VALUES FROM (100) TO (200)",
+    "INSERT INTO parted SELECT i, 'x' FROM generate_series(0, 139) i",
+)
+
+
+def under(session: Session, rule: TableRule, before: list[TableContent] | None = None) -> list[TableContent]:
+    policy, known = ManifestPolicy(tables=(rule,)), {table.table: table for table in before or []}
+    return [
+        session.content(
+            table, policy.rule(table.name, table.root),
+            *((known[table.name].low, known[table.name].high) if table.name in known else ()),
+        )
+        for table in session.tables()
+    ]  # fmt: skip
+
+
+def differences(session: Session, rule: TableRule, before: list[TableContent]) -> list[str]:
+    now = datetime.now(UTC)
+    manifest = Manifest(database="d", origin="o", taken=now, finished=now, catalogue={}, tables=tuple(before))
+    return [line.what for line in content.compare(manifest, under(session, rule, before)) if not line.ok]
+
+
+def test_the_rule_of_a_partitioned_table_is_that_of_its_partitions(execute: Any, session: Session) -> None:
+    execute(*PARTED)
+    rule = TableRule(table="parted", compare="grows", key="id")
+    before = under(session, rule)
+    assert {(table.table, table.root, table.compare) for table in before} == {
+        ("public.parted_1", "public.parted", "grows"), ("public.parted_2a", "public.parted", "grows")
+    }  # fmt: skip
+    execute("INSERT INTO parted SELECT i, 'y' FROM generate_series(140, 180) i")
+    assert differences(session, rule, before) == []
+    execute("UPDATE parted SET label = 'changed' WHERE id = 7")
+    assert "public.parted_1, part" in differences(session, rule, before)[0]
+    assert [line.ok for line in content.not_empty(["parted"], under(session, rule))] == [True]
+    execute("TRUNCATE parted")
+    assert [line.ok for line in content.not_empty(["parted"], under(session, rule))] == [False]
+
+
+def test_partitions_of_what_varies_are_compared_by_their_sum(execute: Any, session: Session) -> None:
+    execute(*PARTED)
+    rule = TableRule(table="parted", compare="varies", tolerance_percent=10)
+    before = under(session, rule)
+    execute("DELETE FROM parted WHERE id >= 130", "INSERT INTO parted SELECT i, 'y' FROM generate_series(1, 10) i")
+    assert differences(session, rule, before) == []
+    execute("DELETE FROM parted WHERE id < 50")
+    said = "table public.parted holds 80 rows, 140 in the manifest: more than 10 % apart"
+    assert differences(session, rule, before) == [said]
+
+
+def test_rows_without_a_key_may_come_and_none_may_go_or_change(execute: Any, session: Session) -> None:
+    rule = TableRule(table="loose", compare="grows", key="id")
+    execute(
+        "CREATE TABLE loose (id int, label text)", "INSERT INTO loose SELECT i, 'x' FROM generate_series(1, 200) i",
+        "INSERT INTO loose VALUES (NULL, 'one'), (NULL, 'two')",
+    )  # fmt: skip
+    before = under(session, rule)
+    assert before[0].rows == 202
+    execute("INSERT INTO loose VALUES (NULL, 'three')")
+    assert differences(session, rule, before) == []
+    execute("DELETE FROM loose WHERE label = 'three'", "UPDATE loose SET label = 'other' WHERE label = 'two'")
+    assert "rows without its key id, holds other rows" in differences(session, rule, before)[0]
+    execute("DELETE FROM loose WHERE id IS NULL")
+    assert "rows without its key id, holds 0 rows, 2 in the manifest" in differences(session, rule, before)[0]
+
+
+def test_a_table_of_which_no_row_has_a_key_is_hashed_too(execute: Any, session: Session) -> None:
+    rule = TableRule(table="loose", compare="grows", key="id")
+    execute("CREATE TABLE loose (id int, label text)", "INSERT INTO loose VALUES (NULL, 'one')")
+    before = under(session, rule)
+    execute("UPDATE loose SET label = 'two'")
+    assert differences(session, rule, before) != []
+
+
+def test_a_table_and_a_key_in_mixed_case_are_compared(execute: Any, session: Session) -> None:
+    execute('CREATE TABLE "Plots" ("plotId" int)', 'INSERT INTO "Plots" VALUES (1)')
+    (found,) = under(session, TableRule(table="Plots", compare="grows", key="plotId"))
+    assert (found.table, found.compare, found.rows) == ("public.Plots", "grows", 1)
+
+
+def test_a_statement_that_ran_into_its_limit_is_not_tried_again_and_does_not_end_the_others_work(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "WHOLE_TABLE", timedelta(milliseconds=300))
+    url, began = SecretStr(database), time.monotonic()
+    copy = Copy(Restored(instance="i", connection_name="c", tier="t", seconds=1), url, url, "u")
+
+    def asleep(session: Session, item: Relation) -> str:
+        session._rows(f"reading {item.name}", "SELECT pg_sleep(:seconds)", seconds=item.bytes)
+        return item.name
+
+    items = [Relation(oid=number, name=f"t{number}", quoted="", bytes=60 * (number == 1)) for number in range(4)]
+    answers, slow = _each_in_time(copy, items, asleep, 2)
+    assert sorted(answers) == ["t0", "t2", "t3"]
+    assert "reading t1 on postgres@" in slow["t1"].what
+    assert "took longer than 0.005 min" in slow["t1"].what
+    assert time.monotonic() - began < 30
+    with pytest.raises(TimedOut), Inspector(url).session() as session:
+        asleep(session, items[1])
