@@ -61,20 +61,17 @@ async def finished(site: Site, week: Week) -> ReviewVerdict | None:
 
 
 @task(**READ)
-async def read_history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
-    """What the newest review before this week left, and when it was asked."""
+async def read_history(site: Site, week: Week) -> History | None:
+    """What the newest review before this week left."""
     return await asyncio.to_thread(_history, site, week)
 
 
-def _history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
+def _history(site: Site, week: Week) -> History | None:
     names = site.bucket.list(f"reviews/{site.estate.name}/")
     earlier = [found[1] for name in names if (found := _WEEK.search(name)) and found[1] < week.name]
     if not earlier:
-        return None, None
-    base = f"reviews/{site.estate.name}/{max(earlier)}"
-    asked = site.bucket.find(f"{base}/{ASKED}")
-    at = datetime.fromisoformat(json.loads(asked[0])["at"]) if asked else None
-    return History.model_validate_json(site.bucket.get(f"{base}/{HISTORY}")), at
+        return None
+    return History.model_validate_json(site.bucket.get(f"reviews/{site.estate.name}/{max(earlier)}/{HISTORY}"))
 
 
 @task(**WRITE)

@@ -7,7 +7,7 @@ week is kept under the week's name, so that any number of runs leaves one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from prefect.artifacts import acreate_link_artifact
 
 from tasks import review_text
 from tasks.analysis import log_review, review_findings
-from tasks.costs import review_costs
+from tasks.costs import review_costs, told_by
 from tasks.errors import BadInput, Missing
 from tasks.log_models import History, Week
 from tasks.log_weeks import forget_reading, read_logs
@@ -65,44 +65,39 @@ async def reviewing(site: Site) -> AsyncIterator[None]:
 async def make_review(site: Site, week: Week, asked: datetime, dry_run: bool) -> tuple[Review, History]:
     """Read everything that the week left, and judge it."""
     marks = await read_marks(site)
-    before, previous = await read_history(site, week)
-    around = await read_around(site, week, asked, marks, previous)
+    before = await read_history(site, week)
+    around = await read_around(site, week, asked, marks)
     tally, coverage = await read_logs(site, week, keep=not dry_run)
     logs, history = await asyncio.to_thread(log_review.review, week, tally, coverage, before, marks, asked)
     monday = week.start.astimezone(ZoneInfo(week.timezone)).date()
-    costs = await review_costs(site, monday, asked, previous)
+    known = before.costs if before else None
+    costs = await review_costs(site, monday, asked, known)
     made = Review(
         estate=site.estate.name, week=week, asked=asked, logs=logs, costs=costs, around=around,
         told=review_findings.told(logs, costs, around, asked), price=site.estate.review.price,
     )  # fmt: skip
-    return made, history
+    return made, history.model_copy(update={"costs": told_by(costs, asked, known)})
 
 
 @task(**READ)
-async def read_around(
-    site: Site, week: Week, asked: datetime, marks: Marks, previous: datetime | None
-) -> Around:
+async def read_around(site: Site, week: Week, asked: datetime, marks: Marks) -> Around:
     """Read what was changed, what backups proved and how old the secrets are."""
-    return await asyncio.to_thread(_around, site, week, asked, marks, previous)
+    return await asyncio.to_thread(_around, site, week, asked, marks)
 
 
-def _around(site: Site, week: Week, asked: datetime, marks: Marks, previous: datetime | None) -> Around:
+def _around(site: Site, week: Week, asked: datetime, marks: Marks) -> Around:
+    found = site.ledger.changes(limit=MOST_CHANGES, since=week.start - BEFORE, until=week.end)
     return Around(
-        changes=_changes(site, week), backups=_backups(site, week), secrets=_secrets(site, asked), marks=marks,
-        previous=previous,
+        changes=_ours(site, found), backups=_backups(site, week), secrets=_secrets(site, asked), marks=marks,
+        changes_since=found[-1].at if len(found) == MOST_CHANGES else None,
     )  # fmt: skip
 
 
-def _changes(site: Site, week: Week) -> tuple[Change, ...]:
-    """What was changed in the week and shortly before, oldest first. Estates share a ledger."""
+def _ours(site: Site, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes of this project, oldest first: estates share a ledger."""
     project = site.estate.google.project
-    found = site.ledger.changes(limit=MOST_CHANGES)
-    return tuple(
-        change
-        for change in reversed(found)
-        if week.start - BEFORE <= change.at < week.end and change.inputs.get("project", project) == project
-        and change.kind != "review"
-    )  # fmt: skip
+    mine = (change for change in reversed(changes) if change.inputs.get("project", project) == project)
+    return tuple(change for change in mine if change.kind != "review")
 
 
 def _backups(site: Site, week: Week) -> tuple[Measurement, ...]:

@@ -54,8 +54,11 @@ class Ledger:
             connection.execute(changes.insert().values(**row))
             return _change(row)
 
-    def changes(self, kind: str | None = None, subject: str | None = None, limit: int = 100) -> list[Change]:
-        """The newest changes, newest first."""
+    def changes(
+        self, kind: str | None = None, subject: str | None = None, limit: int = 100, since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Change]:
+        """The newest changes, newest first; those from ``since`` up to, not including, ``until``."""
         from tasks.clients.ledger_schema import changes
 
         query = changes.select().order_by(changes.c.id.desc()).limit(limit)
@@ -63,6 +66,10 @@ class Ledger:
             query = query.where(changes.c.kind == kind)
         if subject is not None:
             query = query.where(changes.c.subject == subject)
+        if since is not None:
+            query = query.where(changes.c.at >= since.astimezone(UTC))
+        if until is not None:
+            query = query.where(changes.c.at < until.astimezone(UTC))
         return [_change(row) for row in self._read("reading the ledger's changes", query)]
 
     def last_verified(self, service: str, other_than: str = "") -> str | None:
