@@ -52,7 +52,8 @@ class LogPages:
 
         Raises StaleToken for a token that is not taken, TransientError when a page does not come for ten minutes.
         """
-        clauses = [f'timestamp>="{_text(start)}"', f'timestamp<"{_text(end)}"', *([f"({filter_})"] if filter_ else [])]
+        bounds = [f'timestamp>="{_text(start)}"', f'timestamp<"{_text(end)}"']
+        clauses = [*bounds, *([f"({filter_}\n)"] if filter_ else [])]  # a comment in it ends with its own line
         request = {
             "resource_names": [f"projects/{self._google.project}"], "filter": " AND ".join(clauses),
             "order_by": "timestamp asc", "page_size": PAGE, "page_token": token,
