@@ -109,6 +109,7 @@ class ReviewVerdict(Frozen):
     summary: tuple[str, ...] = ()
     findings: tuple[Told, ...] = ()
     read: int = 0
+    asked: AwareDatetime | None = Field(None, description="The moment as of which the week was reviewed")
     page: str = ""
     link: str = ""
     report: str = ""

@@ -2,7 +2,9 @@
 
 Safety property: every object bears a name derived from the week, and is written only where it does not hold the same
 bytes already, over the generation that was just read. So a run that was killed is finished by the next one, and two
-runs of a week leave one report. ``findings.json`` is written last: where it is, the week is done.
+runs of a week leave one report. ``findings.json`` is written last: where it is of the moment that ``asked.json`` tells,
+the week is done. A review made anew begins by writing a new moment, so a run that is killed then is gone on with, and
+the old report is never taken for the new one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import re
 import tomllib
 from datetime import UTC, datetime
+from typing import Literal
 
 from prefect import task
 from pydantic import ValidationError
@@ -24,6 +27,9 @@ from tasks.review_models import Marks, ReviewVerdict
 from tasks.site import Site
 
 ASKED, HISTORY, PAGE, REPORT, DONE = "asked.json", "history.json", "report.html", "report.md", "findings.json"
+#: How far the telling of a report has come.
+TOLD = "told.json"
+Telling = Literal["", "telling", "told"]
 _WEEK = re.compile(r"/(\d{4}-W\d{2})/history\.json$")
 
 
@@ -37,27 +43,59 @@ async def ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool)
 
 
 def _ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool) -> datetime:
-    name = f"{folder(site, week)}/{ASKED}"
-    anew = again and site.bucket.exists(f"{folder(site, week)}/{DONE}")
-    found = None if anew else site.bucket.find(name)
-    if found is not None or dry_run:
-        return datetime.fromisoformat(json.loads(found[0])["at"]) if found else now
-    site.bucket.converge(name, json.dumps({"at": now.isoformat()}).encode(), "application/json")
-    if anew:  # from here on the week is one that is not reviewed yet: a run that is killed is gone on with
+    asked = _asked(site, week)
+    anew = again and _finished(site, week, asked) is not None
+    if asked is not None and not anew:
+        return asked
+    if dry_run:
+        return now
+    if anew:
         forget(site, week)
-        site.bucket.delete(f"{folder(site, week)}/{DONE}")
+    # From here on the week is one that is not reviewed yet: a run that is killed is gone on with.
+    data = json.dumps({"at": now.isoformat()}).encode()
+    site.bucket.converge(f"{folder(site, week)}/{ASKED}", data, "application/json")
     return now
+
+
+def _asked(site: Site, week: Week) -> datetime | None:
+    found = site.bucket.find(f"{folder(site, week)}/{ASKED}")
+    return datetime.fromisoformat(json.loads(found[0])["at"]) if found else None
 
 
 @task(**READ)
 async def finished(site: Site, week: Week) -> ReviewVerdict | None:
     """The verdict of a week that was reviewed to the end; None for any other."""
-    found = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{DONE}")
+    return await asyncio.to_thread(lambda: _finished(site, week, _asked(site, week)))
+
+
+def _finished(site: Site, week: Week, asked: datetime | None) -> ReviewVerdict | None:
+    found = site.bucket.find(f"{folder(site, week)}/{DONE}")
     if found is None:
         return None
-    report = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{REPORT}")
     verdict = ReviewVerdict.model_validate_json(found[0])
+    if verdict.asked != asked:  # it is of the review before: a run that made the week anew was killed
+        return None
+    report = site.bucket.find(f"{folder(site, week)}/{REPORT}")
     return verdict.model_copy(update={"report": report[0].decode() if report else ""})
+
+
+@task(**READ)
+async def read_telling(site: Site, week: Week, asked: datetime | None) -> Telling:
+    """How far the telling of the report as of a moment has come."""
+    return await asyncio.to_thread(_telling, site, week, asked)
+
+
+def _telling(site: Site, week: Week, asked: datetime | None) -> Telling:
+    found = site.bucket.find(f"{folder(site, week)}/{TOLD}")
+    kept = json.loads(found[0]) if found else {}
+    same = asked is not None and kept.get("asked") == asked.isoformat()
+    return next((state for state in ("telling", "told") if same and kept["state"] == state), "")
+
+
+async def keep_telling(site: Site, week: Week, asked: datetime | None, state: Telling) -> None:
+    """Write down how far the telling has come."""
+    data = json.dumps({"asked": asked.isoformat() if asked else "", "state": state}).encode()
+    await keep(site, week, TOLD, data, "application/json")
 
 
 @task(**READ)

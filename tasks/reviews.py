@@ -12,27 +12,29 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import httpx
 from prefect import task
 from prefect.artifacts import acreate_link_artifact
 
-from tasks import review_text
+from tasks import record, review_text
 from tasks.analysis import log_review, review_findings
 from tasks.costs import review_costs, told_by
-from tasks.errors import BadInput, Missing
+from tasks.errors import BadInput, Missing, OpsError, TransientError
 from tasks.log_models import History, Week
 from tasks.log_weeks import forget_reading, read_logs
-from tasks.models import Change, Measurement
+from tasks.models import Change, Finding, Measurement
 from tasks.pages import render
 from tasks.policies import READ, WRITE
-from tasks.record import announce, publish_report, record_change, run_name
+from tasks.record import publish_report, record_change, run_name
 from tasks.review_models import Around, Marks, Review, ReviewVerdict, SecretAge
 from tasks.review_page import page_of
-from tasks.review_store import DONE, HISTORY, PAGE, REPORT, keep, read_history, read_marks
+from tasks.review_store import DONE, HISTORY, PAGE, REPORT, keep, keep_telling, read_history, read_marks, read_telling
 from tasks.site import Site
 
 #: Changes are looked at from so long before the week: what began on Monday may come from Sunday's release.
 BEFORE = timedelta(hours=24)
 MOST_CHANGES = 5000
+KEY = "weekly-review"
 _BACKUP_FIGURES = ("backup.level", "backup.rto", "backup.rpo")
 
 
@@ -130,7 +132,7 @@ def concluded(site: Site, review: Review) -> ReviewVerdict:
     return ReviewVerdict(
         verdict="incomplete" if gaps else "reviewed", why="; ".join(gaps), week=review.week.name,
         headline=review_text.headline(review), summary=review_text.summary(review), findings=review.told,
-        read=seen.read, page=f"gs://{site.bucket.name}/{page}", link=site.bucket.link(page),
+        read=seen.read, asked=review.asked, page=f"gs://{site.bucket.name}/{page}", link=site.bucket.link(page),
     )  # fmt: skip
 
 
@@ -152,35 +154,52 @@ async def keep_review(site: Site, review: Review, history: History, verdict: Rev
     await forget_reading(site, week)
 
 
-async def tell(site: Site, week: Week, verdict: ReviewVerdict, again: bool) -> ReviewVerdict:
-    """Show the report; the first time also notify, and write the ledger's line."""
+async def tell(site: Site, week: Week, verdict: ReviewVerdict) -> ReviewVerdict:
+    """Show the report, notify once, and write the ledger's line; what could not be told stands in the result.
+
+    A run that is killed between the notification and the note of it cannot know whether it went out. The next one sends
+    it once more and says so: a report that nobody heard of is worse than one heard of twice.
+    """
     title = f"Week {week.name} of {site.estate.name}: {verdict.headline}"
-    await publish_report("weekly-review", verdict.report, title)
-    await publish_link(verdict.link, title)
+    untold = [*await publish_link(verdict.link, title)]
+    if (state := await read_telling(site, week, verdict.asked)) == "told":
+        await publish_report(KEY, verdict.report, title)
+    else:
+        untold += await _announced(site, week, verdict, f"Once more: {title}" if state == "telling" else title)
     key = f"review/{site.estate.google.project}/{site.estate.name}/{week.name}"
-    if again or not await is_recorded(site, key):
-        await announce(site, title, review_text.notification(verdict))
     await record_change(
         site, "review", site.estate.name, f"week {week.name}", "reviewed", key, {"week": week.name}, {},
         {"headline": verdict.headline, "read": verdict.read, "verdict": verdict.verdict, "page": verdict.page},
     )  # fmt: skip
-    return verdict
+    return verdict.model_copy(update={"why": "; ".join(filter(None, (verdict.why, *(one.what for one in untold))))})
+
+
+async def _announced(site: Site, week: Week, verdict: ReviewVerdict, title: str) -> tuple[Finding, ...]:
+    await keep_telling(site, week, verdict.asked, "telling")
+    untold = await record.tell(site, KEY, verdict.report, title, review_text.notification(verdict))
+    await keep_telling(site, week, verdict.asked, "" if untold else "told")
+    return untold
+
+
+async def publish_link(link: str, title: str) -> tuple[Finding, ...]:
+    """Link the page in the UI; a link that cannot be shown becomes a finding, since the page is there."""
+    try:
+        await _link(link, title)
+    except OpsError as error:
+        return (Finding(severity="warning", subject="link", what=str(error)),)
+    return ()
 
 
 @task(**WRITE)
-async def publish_link(link: str, title: str) -> None:
-    """Link the page in the UI. Safe to repeat: a link of the same key is a newer version of it."""
-    await acreate_link_artifact(key="weekly-review-page", link=link, link_text=title, description=title)
-
-
-@task(**READ)
-async def is_recorded(site: Site, key: str) -> bool:
-    """Whether the ledger has a line of a key."""
-    found = await asyncio.to_thread(lambda: site.ledger.changes(kind="review", limit=MOST_CHANGES))
-    return any(change.key == key for change in found)
+async def _link(link: str, title: str) -> None:
+    """Safe to repeat: a link of the same key is a newer version of it."""
+    try:
+        await acreate_link_artifact(key=f"{KEY}-page", link=link, link_text=title, description=title)
+    except httpx.HTTPError as error:
+        raise TransientError(f"linking the page in the UI failed: {type(error).__name__} {error}") from error
 
 
 async def show_planned(verdict: ReviewVerdict) -> ReviewVerdict:
     """What a dry run says: the report, which is nowhere but in the UI."""
-    await publish_report("weekly-review-dry-run", verdict.report, f"Dry run: {verdict.week}")
+    await publish_report(f"{KEY}-dry-run", verdict.report, f"Dry run: {verdict.week}")
     return verdict.model_copy(update={"verdict": "planned", "page": "", "link": ""})

@@ -18,7 +18,7 @@ from tests.billing import TABLE
 from tests.sample import Sample
 
 ENTRIES = 1500
-KEPT = {"asked.json", "history.json", "report.html", "report.md", "findings.json"}
+KEPT = {"asked.json", "history.json", "report.html", "report.md", "findings.json", "told.json"}
 
 
 class WeeklyReviewScenario:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 
+from tasks import log_weeks
 from tasks.clients import log_pages
 from tasks.clients.google import UNRETRIED
 from tasks.clients.polling import Pace
@@ -145,7 +146,7 @@ def test_a_week_reviewed_again_leaves_the_same_bytes_and_one_line_in_the_ledger(
 ) -> None:
     week = weeks(1)[0]
     kept = stored(reviewed, week)
-    assert set(kept) == {"asked.json", "history.json", "report.html", "report.md", "findings.json"}
+    assert set(kept) == {"asked.json", "history.json", "report.html", "report.md", "findings.json", "told.json"}
     after = newest(stack, reviewed)
     assert review(reviewed, week).findings == told.findings
     assert calls(stack, reviewed, after) == []
@@ -187,6 +188,33 @@ def test_the_page_fits_a_phone_and_asks_nobody_for_anything(
         browser.close()
     assert asked == [file.as_uri()]
     assert said == []
+
+
+def test_quota_a_failed_page_and_an_empty_one_shorten_nothing_and_a_broken_run_is_gone_on_with(
+    new_sample: Callable[..., Sample], stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_pages, "PAGE", 60)
+    monkeypatch.setattr(log_weeks, "PAGES_BETWEEN_CHECKPOINTS", 3)
+    sample, week = without_costs(with_logs(new_sample("halfway"), (4,))), weeks(1)[0]
+    plant = stack.control.plant
+    planted = [
+        plant(
+            LIST, "error", project=sample.project, nth=2, times=2, code="RESOURCE_EXHAUSTED", message="Quota exceeded"
+        ),
+        plant("LoggingServiceV2.Page", "page_cut", project=sample.project, nth=3),
+        # Met until it is taken away: an answer that a busy machine lost is asked for again.
+        plant(LIST, "error", project=sample.project, nth=15, times=99, code="PERMISSION_DENIED", message="no"),
+    ]
+    assert "roles/logging.viewer" in str(review(sample, week))
+    assert all(stack.control.fault(one)["met"] for one in planted)
+    stack.control.remove(planted[-1])
+    assert set(stored(sample, week)) == {"asked.json", "reading-day.json.gz", "reading-page.json.gz"}
+    after = newest(stack, sample)
+    result = review(sample, week)
+    assert (result.verdict, result.read) == ("reviewed", ENTRIES), result
+    asked = [call for call in stack.control.calls(project=sample.project, after=after) if call.method == LIST]
+    assert len(asked) < 20, "it began from the week's beginning"
+    assert len(entries_of_the_ledger(sample, week)) == 1
 
 
 def test_a_week_that_is_not_read_to_its_end_says_so(new_sample: Callable[..., Sample]) -> None:
