@@ -14,7 +14,6 @@ import json
 import re
 import tomllib
 from datetime import UTC, datetime
-from typing import Literal
 
 from prefect import task
 from pydantic import ValidationError
@@ -27,9 +26,8 @@ from tasks.review_models import Marks, ReviewVerdict
 from tasks.site import Site
 
 ASKED, HISTORY, PAGE, REPORT, DONE = "asked.json", "history.json", "report.html", "report.md", "findings.json"
-#: How far the telling of a report has come.
+#: Of which moment's report people were told.
 TOLD = "told.json"
-Telling = Literal["", "telling", "told"]
 _WEEK = re.compile(r"/(\d{4}-W\d{2})/history\.json$")
 
 
@@ -80,22 +78,19 @@ def _finished(site: Site, week: Week, asked: datetime | None) -> ReviewVerdict |
 
 
 @task(**READ)
-async def read_telling(site: Site, week: Week, asked: datetime | None) -> Telling:
-    """How far the telling of the report as of a moment has come."""
-    return await asyncio.to_thread(_telling, site, week, asked)
+async def is_told(site: Site, week: Week, asked: datetime | None) -> bool:
+    """Whether people were told of the report as of this moment."""
+    found = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{TOLD}")
+    return found is not None and found[0] == _told(asked)
 
 
-def _telling(site: Site, week: Week, asked: datetime | None) -> Telling:
-    found = site.bucket.find(f"{folder(site, week)}/{TOLD}")
-    kept = json.loads(found[0]) if found else {}
-    same = asked is not None and kept.get("asked") == asked.isoformat()
-    return next((state for state in ("telling", "told") if same and kept["state"] == state), "")
+async def keep_told(site: Site, week: Week, asked: datetime | None) -> None:
+    """Write down that people were told."""
+    await keep(site, week, TOLD, _told(asked), "application/json")
 
 
-async def keep_telling(site: Site, week: Week, asked: datetime | None, state: Telling) -> None:
-    """Write down how far the telling has come."""
-    data = json.dumps({"asked": asked.isoformat() if asked else "", "state": state}).encode()
-    await keep(site, week, TOLD, data, "application/json")
+def _told(asked: datetime | None) -> bytes:
+    return json.dumps({"asked": asked.isoformat() if asked else ""}).encode()
 
 
 @task(**READ)

@@ -19,16 +19,16 @@ from prefect.artifacts import acreate_link_artifact
 from tasks import record, review_text
 from tasks.analysis import log_review, review_findings
 from tasks.costs import review_costs, told_by
-from tasks.errors import BadInput, Missing, OpsError, TransientError
+from tasks.errors import BadInput, Missing, TransientError
 from tasks.log_models import History, Week
 from tasks.log_weeks import forget_reading, read_logs
-from tasks.models import Change, Finding, Measurement
+from tasks.models import Change, Measurement
 from tasks.pages import render
 from tasks.policies import READ, WRITE
 from tasks.record import publish_report, record_change, run_name
 from tasks.review_models import Around, Marks, Review, ReviewVerdict, SecretAge
 from tasks.review_page import page_of
-from tasks.review_store import DONE, HISTORY, PAGE, REPORT, keep, keep_telling, read_history, read_marks, read_telling
+from tasks.review_store import DONE, HISTORY, PAGE, REPORT, is_told, keep, keep_told, read_history, read_marks
 from tasks.site import Site
 
 #: Changes are looked at from so long before the week: what began on Monday may come from Sunday's release.
@@ -155,17 +155,18 @@ async def keep_review(site: Site, review: Review, history: History, verdict: Rev
 
 
 async def tell(site: Site, week: Week, verdict: ReviewVerdict) -> ReviewVerdict:
-    """Show the report, notify once, and write the ledger's line; what could not be told stands in the result.
+    """Show the report, notify, and write the ledger's line; what could not be told stands in the result.
 
-    A run that is killed between the notification and the note of it cannot know whether it went out. The next one sends
-    it once more and says so: a report that nobody heard of is worse than one heard of twice.
+    A report is told once: that it was, is kept beside it. A run that is killed before that is told by the next one,
+    where notifications remember what they sent.
     """
     title = f"Week {week.name} of {site.estate.name}: {verdict.headline}"
-    untold = [*await publish_link(verdict.link, title)]
-    if (state := await read_telling(site, week, verdict.asked)) == "told":
-        await publish_report(KEY, verdict.report, title)
+    untold = [*await record.tried("link", publish_link(verdict.link, title))]
+    if await is_told(site, week, verdict.asked):
+        untold += await record.tried("report", publish_report(KEY, verdict.report, title))
     else:
-        untold += await _announced(site, week, verdict, f"Once more: {title}" if state == "telling" else title)
+        untold += await record.tell(site, KEY, verdict.report, title, review_text.notification(verdict))
+        await keep_told(site, week, None if untold else verdict.asked)
     key = f"review/{site.estate.google.project}/{site.estate.name}/{week.name}"
     await record_change(
         site, "review", site.estate.name, f"week {week.name}", "reviewed", key, {"week": week.name}, {},
@@ -174,25 +175,9 @@ async def tell(site: Site, week: Week, verdict: ReviewVerdict) -> ReviewVerdict:
     return verdict.model_copy(update={"why": "; ".join(filter(None, (verdict.why, *(one.what for one in untold))))})
 
 
-async def _announced(site: Site, week: Week, verdict: ReviewVerdict, title: str) -> tuple[Finding, ...]:
-    await keep_telling(site, week, verdict.asked, "telling")
-    untold = await record.tell(site, KEY, verdict.report, title, review_text.notification(verdict))
-    await keep_telling(site, week, verdict.asked, "" if untold else "told")
-    return untold
-
-
-async def publish_link(link: str, title: str) -> tuple[Finding, ...]:
-    """Link the page in the UI; a link that cannot be shown becomes a finding, since the page is there."""
-    try:
-        await _link(link, title)
-    except OpsError as error:
-        return (Finding(severity="warning", subject="link", what=str(error)),)
-    return ()
-
-
 @task(**WRITE)
-async def _link(link: str, title: str) -> None:
-    """Safe to repeat: a link of the same key is a newer version of it."""
+async def publish_link(link: str, title: str) -> None:
+    """Link the page in the UI. Safe to repeat: a link of the same key is a newer version of it."""
     try:
         await acreate_link_artifact(key=f"{KEY}-page", link=link, link_text=title, description=title)
     except httpx.HTTPError as error:
