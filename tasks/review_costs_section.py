@@ -5,16 +5,16 @@ Safety property: a week that is not judged says so and why, instead of a figure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from tasks.analysis.cost_findings import covered, money, signed
+from tasks.analysis.cost_findings import covered, label_name, money, signed, sku_name
 from tasks.analysis.costs import before, movers
 from tasks.cost_models import Compared, CostReview
 from tasks.pages import Section, Series, Table, bar_chart, line_chart
 from tasks.review_models import left_out
 
 MOST_SERVICES, MOST_SKUS, MOST_LABELS = 10, 8, 5
-_MEANT = {"partial": "the next review judges that", "stale": "the export stands still"}
+_MEANT = {"partial": "the next review judges what is missing here", "stale": "the export stands still"}
 
 
 def costs_section(costs: CostReview) -> Section | None:
@@ -66,8 +66,8 @@ def _cost_tables(costs: CostReview) -> Iterator[Table]:
     rows = tuple((one.name, *_figures(one)) for one in costs.services[:MOST_SERVICES])
     note = left_out(len(costs.services), MOST_SERVICES)
     yield Table(caption=f"By service, {costs.currency}", columns=columns, rows=rows, numeric=columns[1:], note=note)
-    yield from _moved("What moved", "SKU", costs, costs.skus, MOST_SKUS)
-    yield from _moved("What moved, by label", "label", costs, costs.labels, MOST_LABELS)
+    yield from _moved("What moved", "SKU", costs, costs.skus, MOST_SKUS, sku_name)
+    yield from _moved("What moved, by label", "label", costs, costs.labels, MOST_LABELS, label_name)
     if costs.invoices:
         names = ("invoice", "usage", "tax", "adjustments", "total")
         invoices = tuple(
@@ -77,15 +77,17 @@ def _cost_tables(costs: CostReview) -> Iterator[Table]:
         yield Table(caption=f"Invoices, {costs.currency}", columns=names, rows=invoices, numeric=names[1:])
 
 
-def _moved(caption: str, what: str, costs: CostReview, pairs: Sequence[Compared], most: int) -> Iterator[Table]:
+def _moved(
+    caption: str, what: str, costs: CostReview, pairs: Sequence[Compared], most: int, named: Callable[[Compared], str]
+) -> Iterator[Table]:
     """Those that changed most in money, up or down."""
     moved = movers(pairs, most)
     if not moved:
         return
-    columns = (what, "of", "now", "before", "change")
-    rows = tuple((one.name or "(none)", one.of, *_figures(one)) for one in moved)
+    columns = (what, "now", "before", "change")
+    rows = tuple((named(one), *_figures(one)) for one in moved)
     note = left_out(len(movers(pairs, len(pairs))), most)
-    yield Table(caption=f"{caption}, {costs.currency}", columns=columns, rows=rows, numeric=columns[2:], note=note)
+    yield Table(caption=f"{caption}, {costs.currency}", columns=columns, rows=rows, numeric=columns[1:], note=note)
 
 
 def _figures(one: Compared) -> tuple[str, str, str]:

@@ -48,7 +48,8 @@ def _sections(review: Review, shown: Sequence[Told]) -> Iterator[Section | None]
 def _findings(shown: Sequence[Told]) -> Section:
     told = chosen(shown, MOST_FINDINGS)
     more = others(shown, told)
-    paragraphs = (f"And {more}. They stand in findings.json beside this page.",) if more else ()
+    all_ = f"The gravest of {len(shown)}, each kind among them; {more}, in findings.json beside this page."
+    paragraphs = (all_,) if more else ()
     return Section(
         heading="What needs a look", findings=tuple(one.finding for one in told),
         paragraphs=paragraphs or (() if shown else ("Nothing new, nothing worse, nothing missing.",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.analysis.cost_findings import covered, money, signed
+from tasks.analysis.cost_findings import covered, label_name, money, signed, sku_name
 from tasks.analysis.costs import movers
 from tasks.analysis.review_findings import chosen, others
 from tasks.cost_models import CostReview
@@ -67,8 +67,8 @@ def costs_line(costs: CostReview) -> str:
 def movers_line(costs: CostReview) -> str:
     """What moved the costs, in one line; empty where nothing moved."""
     moved = movers(costs.skus, MOST_MOVERS)
-    told = [f"{one.of}: {one.name} {signed(one.change, costs.currency)}" for one in moved]
-    told += [f"{one.of}={one.name} {signed(one.change, costs.currency)}" for one in movers(costs.labels, 1)]
+    told = [f"{sku_name(one)} {signed(one.change, costs.currency)}" for one in moved]
+    told += [f"{label_name(one)} {signed(one.change, costs.currency)}" for one in movers(costs.labels, 1)]
     return f"Costs moved most: {'; '.join(told)}." if told else ""
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Protocol
 
-from tasks.cost_models import Budget, CostAnomaly, CostReview, ExportState, Restatement
+from tasks.cost_models import Budget, Compared, CostAnomaly, CostReview, ExportState, Restatement
 from tasks.models import Finding
 
 SUBJECT = "costs"
@@ -45,6 +45,16 @@ def money(amount: Decimal, currency: str) -> str:
 def signed(amount: Decimal, currency: str) -> str:
     """A difference for a person, always with its sign."""
     return f"{amount:+,.2f} {currency}"
+
+
+def sku_name(one: Compared) -> str:
+    """A SKU for a person: with its service, unless it bears that in its own name."""
+    return one.name if one.name.startswith(one.of) else f"{one.of}: {one.name}"
+
+
+def label_name(one: Compared) -> str:
+    """A label for a person."""
+    return f"{one.of}={one.name or '(none)'}"
 
 
 def is_stale(newest_export: datetime | None, now: datetime, stale_hours: int) -> bool:
