@@ -16,12 +16,14 @@ from deployments.permissions import missing_roles
 from deployments.stack.folder import Folder
 from deployments.stack.programs import answers, prefect_api
 from deployments.stack.up import estate_of
+from tasks.clients import log_analytics_sql
 from tasks.clients.bigquery import BigQuery
 from tasks.clients.builds import Builds
 from tasks.clients.cloud_run import CloudRun
 from tasks.clients.cloud_sql import CloudSql
 from tasks.clients.google import Google
 from tasks.clients.ledger import Ledger
+from tasks.clients.log_analytics import week_parameters
 from tasks.clients.logs import Logs
 from tasks.clients.monitoring import Monitoring
 from tasks.clients.secret_manager import SecretManager
@@ -63,6 +65,8 @@ def cloud_checks(estate: Estate, machine: Settings) -> Iterator[Check]:
     yield "permissions", lambda: _permissions(google)
     yield "Cloud Run", lambda: f"{len(CloudRun(google).list_services())} services"
     yield "Cloud Build", lambda: f"{len(Builds(google).find('caretaker-doctor'))} builds tagged caretaker-doctor"
+    if estate.review.log_dataset is not None:
+        yield "log dataset", lambda: _log_dataset(google, estate)
     yield "Logging", lambda: f"{len(Logs(google).entries('', _minutes_ago(5), 1))} of the newest entries read"
     yield "Monitoring", lambda: _monitoring(google, estate)
     if estate.costs is not None:
@@ -140,6 +144,16 @@ def _billing(google: Google, costs: Costs) -> str:
     sql = f"SELECT MAX(export_time) AS newest FROM `{costs.table}`"  # noqa: S608  the estate checks the name
     processed = BigQuery(google, costs.maximum_bytes_billed).estimate(sql, {}, f"looking at {costs.table}")
     return f"{costs.table} can be read ({processed:,} bytes for its newest line)"
+
+
+def _log_dataset(google: Google, estate: Estate) -> str:
+    """What the review's one query would read of a day, without asking it: it is billed."""
+    rules = estate.review
+    sql = log_analytics_sql.WEEK.format(table=rules.log_dataset)
+    asked = week_parameters(_minutes_ago(24 * 60), _minutes_ago(0))
+    bigquery = BigQuery(google, rules.maximum_bytes_billed)
+    processed = bigquery.estimate(sql, asked, f"looking at {rules.log_dataset}")
+    return f"{rules.log_dataset} can be read ({processed:,} bytes for its last day)"
 
 
 def _minutes_ago(minutes: float) -> datetime:

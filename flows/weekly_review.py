@@ -44,11 +44,11 @@ async def weekly_review(request: WeeklyReview) -> ReviewVerdict:
         known = None if request.again or request.dry_run else await finished(site, week)
         if known is not None:
             await forget_reading(site, week)
-            return await tell(site, week, known, again=False)
+            return await tell(site, week, known)
         asked = await ask(site, week, now(), request.again, request.dry_run)
         review, history = await make_review(site, week, asked, request.dry_run)
         verdict = written(review, concluded(site, review))
         if request.dry_run:
             return await show_planned(verdict)
         await keep_review(site, review, history, verdict)
-        return await tell(site, week, verdict, request.again)
+        return await tell(site, week, verdict)

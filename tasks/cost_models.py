@@ -200,10 +200,19 @@ class UnitCost(Frozen):
     """How many units this week."""
 
 
-class Restatement(Frozen):
-    """Last week's net cost as it was told at the last review, and as it is now: late lines have come since."""
+class CostsTold(Frozen):
+    """The days that a review judged, and when: what the next one goes on after, and states anew."""
 
-    week: date
+    since: date
+    through: date
+    as_of: datetime
+
+
+class Restatement(Frozen):
+    """The net cost of the days that the last review judged, as it was then and as it is now: late lines have come."""
+
+    since: date
+    through: date
     as_of: datetime
     told: Decimal
     now: Decimal
@@ -216,19 +225,24 @@ class Restatement(Frozen):
 
 
 class Freshness(Frozen):
-    """What of the week may be judged."""
+    """What may be judged: ``judged`` are the complete days that no earlier review judged, up to the week's last one.
+
+    ``incomplete`` are those of the week that are still filling: the next review's. ``passed_over`` are complete days
+    that no review judged and none will, since they are too long ago.
+    """
 
     newest_export: datetime | None
     complete_through: date | None
     judged: tuple[date, ...]
     incomplete: tuple[date, ...]
+    passed_over: tuple[date, ...] = ()
 
 
 class CostReview(Frozen):
-    """The review of one week's costs.
+    """The review of one week's costs: of the complete days that no earlier review judged, up to the week's end.
 
-    ``judged``: every day of the week is complete. ``partial``: some are not, and nothing is said of those. ``stale``:
-    the export stands still, so the week is not judged. ``unavailable``: it could not be read, ``why`` says why.
+    ``judged``: every day of the week is complete. ``partial``: some are not, and the next review judges those.
+    ``stale``: the export stands still, so they are not judged. ``unavailable``: it could not be read, ``why`` says why.
     ``off``: the estate has no ``[costs]``.
     """
 
@@ -240,7 +254,7 @@ class CostReview(Frozen):
     freshness: Freshness | None = None
     this: Spend | None = None
     before: Spend | None = None
-    """The same days of the week before: a partial week is compared with as many days."""
+    """As many days before, on the same weekdays."""
     weeks: tuple[Week, ...] = ()
     services: tuple[Compared, ...] = ()
     skus: tuple[Compared, ...] = ()

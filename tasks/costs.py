@@ -7,7 +7,7 @@ leaves a shorter report behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
@@ -20,6 +20,7 @@ from tasks.clients.billing_export import BillingExport, Scope
 from tasks.cost_models import (
     Budget,
     CostReview,
+    CostsTold,
     DayCost,
     ExportState,
     Forecast,
@@ -49,19 +50,20 @@ T = TypeVar("T")
 
 
 async def review_costs(
-    site: Site, week: date, now: datetime | None = None, last_review: datetime | None = None
+    site: Site, week: date, now: datetime | None = None, told: CostsTold | None = None
 ) -> CostReview:
-    """Review the costs of the week that begins on Monday ``week``, as the export stands at ``now``.
+    """Review the costs up to the end of the week that begins on Monday ``week``, as the export stands at ``now``.
 
-    ``last_review`` is when the week before was told, by default a week before ``now``. Never raises for what the
-    outside does: an export that cannot be read is a review in the state ``unavailable``, with an error as finding.
+    ``told`` are the days that the last review judged: the ones after them are judged now, and they are stated anew.
+    Never raises for what the outside does: an export that cannot be read is a review in the state ``unavailable``, with
+    an error as finding.
     """
     rules, now = site.estate.costs, now or datetime.now(UTC)
     if rules is None:
         return CostReview(state="off", week=week, why=f"{site.estate.file.name} has no [costs]")
     export = export_of(site, rules, now)
     try:
-        return await _review(export, rules, week, now, last_review or now - WEEK)
+        return await _review(export, rules, week, now, told)
     except OpsError as error:
         finding = Finding(severity="error", subject="costs", what=f"not in this report: {error}")
         return CostReview(
@@ -76,15 +78,22 @@ def export_of(site: Site, rules: Costs, now: datetime) -> BillingExport:
     return BillingExport(bigquery, Scope(rules.table, rules.currency, rules.zone, now))
 
 
+def told_by(review: CostReview, now: datetime, before: CostsTold | None) -> CostsTold | None:
+    """What the next review is to know: the days that this one judged; where it judged none, what it knew itself."""
+    judged = review.freshness.judged if review.freshness else ()
+    return CostsTold(since=judged[0], through=judged[-1], as_of=now) if judged else before
+
+
 async def _review(
-    export: BillingExport, rules: Costs, week: date, now: datetime, last_review: datetime
+    export: BillingExport, rules: Costs, week: date, now: datetime, told: CostsTold | None
 ) -> CostReview:
-    state = await read_state(export, week - HISTORY)
-    fresh = cost_freshness.freshness(state.newest_export, week, rules.zone, timedelta(hours=rules.settle_hours))
-    asked = await _ask(export, rules, week, fresh, last_review)
+    state, settle = await read_state(export, week - HISTORY), timedelta(hours=rules.settle_hours)
+    through = told.through if told else None
+    fresh = cost_freshness.freshness(state.newest_export, week, rules.zone, settle, through)
+    asked = await _ask(export, rules, week, fresh, told)
     review = judge(asked, rules, week, fresh, cost_findings.is_stale(state.newest_export, now, rules.stale_hours))
-    told = review.model_copy(update={"bytes_processed": export.bytes_processed})
-    return told.model_copy(update={"findings": cost_findings.findings(told, state, rules, now)})
+    made = review.model_copy(update={"bytes_processed": export.bytes_processed})
+    return made.model_copy(update={"findings": cost_findings.findings(made, state, rules, now)})
 
 
 @dataclass(frozen=True)
@@ -96,38 +105,37 @@ class Asked:
     invoices: list[InvoiceLine]
     labels: list[LabelSpend]
     late: list[ServiceRestated] | None
-    told_at: datetime
+    told: CostsTold | None
     gaps: tuple[Finding, ...]
 
 
 async def _ask(
-    export: BillingExport, rules: Costs, week: date, fresh: Freshness, last_review: datetime
+    export: BillingExport, rules: Costs, week: date, fresh: Freshness, told: CostsTold | None
 ) -> Asked:
     """Ask one question after the other. Without days and SKUs there is no review; the others may be missing."""
     gaps: list[Finding] = []
     until = max(week + WEEK, (fresh.complete_through or week) + DAY)
-    through = week + len(fresh.judged) * DAY
     days = await read_days(export, week - HISTORY, until)
-    skus = await read_skus(export, week - SKU_HISTORY, week + WEEK)
+    skus = await read_skus(export, min((week, *fresh.judged)) - SKU_HISTORY, week + WEEK)
     invoices = await _or_gap(gaps, "invoices", read_invoices(export, _first_invoice(week)))
     labels: list[LabelSpend] | None = []
     if rules.labels and fresh.judged:
-        labels = await _or_gap(gaps, "costs by label", read_labels(export, rules.labels, week, through))
-    late = await _or_gap(gaps, "restatement", read_late(export, week - WEEK, last_review))
-    return Asked(days, skus, invoices or [], labels or [], late, last_review, tuple(gaps))
+        labels = await _or_gap(gaps, "costs by label", read_labels(export, rules.labels, fresh.judged))
+    late = await _or_gap(gaps, "restatement", read_late(export, told)) if told else None
+    return Asked(days, skus, invoices or [], labels or [], late, told, tuple(gaps))
 
 
 def judge(asked: Asked, rules: Costs, week: date, fresh: Freshness, stale: bool) -> CostReview:
     """Make the review of what was read: pure but for nothing, so it can be tested without a cloud."""
     by_day, judged = costs.usage(asked.days), fresh.judged
-    gaps = (*asked.gaps, *_disagreement(asked, by_day, week))
+    gaps = (*asked.gaps, *_disagreement(asked, by_day, sorted({*judged, *fresh.incomplete})))
     forecast = cost_forecast.forecast(by_day, fresh.complete_through) if fresh.complete_through else None
     return CostReview(
         state="judged" if not fresh.incomplete else "stale" if stale else "partial",
-        why="" if not fresh.incomplete else f"{len(fresh.incomplete)} of 7 days are not complete",
+        why="" if not fresh.incomplete else f"{cost_findings.in_days(fresh.incomplete)} not complete yet",
         week=week, currency=rules.currency, table=rules.table, freshness=fresh,
         this=costs.of_days(by_day, judged) if judged else None,
-        before=costs.of_days(by_day, [day - WEEK for day in judged]) if judged else None,
+        before=costs.of_days(by_day, costs.before(judged)) if judged else None,
         weeks=costs.weeks(by_day, week, fresh.complete_through, WEEKS_TOLD),
         services=costs.compare_services(asked.skus, judged), skus=costs.compare_skus(asked.skus, judged),
         labels=costs.compare_labels(asked.labels),
@@ -135,7 +143,7 @@ def judge(asked: Asked, rules: Costs, week: date, fresh: Freshness, stale: bool)
         invoices=costs.invoices(asked.invoices), forecast=forecast,
         budget=_budget(rules, by_day, fresh.complete_through, forecast),
         units=costs.unit_costs(asked.skus, judged, rules.units) if judged else (),
-        restatement=None if asked.late is None else costs.restatement(week - WEEK, asked.told_at, asked.late),
+        restatement=costs.restatement(asked.told, asked.late) if asked.told and asked.late is not None else None,
         days=_chart(by_day, fresh.complete_through), findings=gaps,
     )  # fmt: skip
 
@@ -165,17 +173,18 @@ async def read_invoices(export: BillingExport, first: str) -> list[InvoiceLine]:
 
 
 @task(**READ)
-async def read_labels(export: BillingExport, keys: tuple[str, ...], week: date, until: date) -> list[LabelSpend]:
-    """Ask what each label cost in the judged days of the week, and in the same ones of the week before."""
-    found = await asyncio.to_thread(export.labels, keys, week, week, until)
-    before = await asyncio.to_thread(export.labels, keys, week - WEEK, week, until - WEEK)
+async def read_labels(export: BillingExport, keys: tuple[str, ...], judged: Sequence[date]) -> list[LabelSpend]:
+    """Ask what each label cost on the judged days, and on as many before."""
+    since, earlier = judged[0], costs.before(judged)
+    found = await asyncio.to_thread(export.labels, keys, since, since, judged[-1] + DAY)
+    before = await asyncio.to_thread(export.labels, keys, earlier[0], since, earlier[-1] + DAY)
     return [*found, *before]
 
 
 @task(**READ)
-async def read_late(export: BillingExport, week: date, told_at: datetime) -> list[ServiceRestated]:
-    """Ask what has come late for a week that was told already."""
-    return await asyncio.to_thread(export.restated, week, week + WEEK, told_at)
+async def read_late(export: BillingExport, told: CostsTold) -> list[ServiceRestated]:
+    """Ask what has come late for the days that were judged already."""
+    return await asyncio.to_thread(export.restated, told.since, told.through + DAY, told.as_of)
 
 
 async def _or_gap(gaps: list[Finding], what: str, question: Awaitable[T]) -> T | None:
@@ -187,14 +196,13 @@ async def _or_gap(gaps: list[Finding], what: str, question: Awaitable[T]) -> T |
         return None
 
 
-def _disagreement(asked: Asked, by_day: dict[date, Spend], week: date) -> tuple[Finding, ...]:
-    """Two questions about the same week must have the same answer; where they have not, no figure can be trusted."""
-    days = [week + n * DAY for n in range(7)]
+def _disagreement(asked: Asked, by_day: dict[date, Spend], days: Sequence[date]) -> tuple[Finding, ...]:
+    """Two questions about the same days must have the same answer; where they have not, no figure can be trusted."""
     whole = costs.of_days(by_day, days).net
     parts = costs.total(line.spend for line in asked.skus if line.day in days).net
     if whole == parts:
         return ()
-    what = f"the days of the week add up to {whole}, its SKUs to {parts}: the export changed between two questions"
+    what = f"the days add up to {whole}, their SKUs to {parts}: the export changed between two questions"
     return (Finding(severity="error", subject="costs", what=what, way_out="run the review again"),)
 
 

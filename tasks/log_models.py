@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from tasks.cost_models import CostsTold
 from tasks.models import Frozen
 
 Level = Literal["error", "warning", "info"]
@@ -215,13 +216,24 @@ class Coverage(Frozen):
 
 
 class History(Frozen):
-    """What one review leaves for the next: every pattern known, and the services' figures of earlier weeks."""
+    """What one review leaves for the next: every pattern known, the services' figures of earlier weeks, costs told.
+
+    ``cut`` are those of ``weeks`` that were not read to their end: what is not in them may have been there. ``read``
+    are the entries of those that were.
+    """
 
     week: str
     weeks: tuple[str, ...]
     patterns: tuple[Known, ...]
     services: dict[str, tuple[ServiceWeek, ...]] = Field(default_factory=dict)
     read: tuple[int, ...] = ()
+    cut: tuple[str, ...] = ()
+    costs: CostsTold | None = None
+
+    @property
+    def whole_weeks(self) -> tuple[str, ...]:
+        """The weeks that were read to their end, oldest first."""
+        return tuple(name for name in self.weeks if name not in self.cut)
 
 
 class Judged(Frozen):

@@ -24,6 +24,8 @@ from tasks.site import Site
 #: A checkpoint after so many pages: a minute of the quota.
 PAGES_BETWEEN_CHECKPOINTS = 30
 DAYS = 7
+#: A day is begun so often: once where its token is too old, and once more for each length of a page that was too long.
+MOST_BEGINNINGS = 7
 
 
 class Reading:
@@ -171,11 +173,16 @@ async def read_day(site: Site, week: Week, reading: Reading, keep: bool) -> Read
 def _read_day(site: Site, week: Week, reading: Reading, keep: bool) -> Reading:
     if reading.day == DAYS:  # a repeat: the day was read, its checkpoint was not written
         return reading
-    try:
-        _read_pages(site, week, reading, keep)
-    except StaleToken:
-        reading.back_to_the_days_beginning()
-        _read_pages(site, week, reading, keep)
+    beginnings = 1
+    while True:
+        try:
+            _read_pages(site, week, reading, keep)
+            break
+        except StaleToken:
+            if beginnings == MOST_BEGINNINGS:
+                raise
+            beginnings += 1
+            reading.back_to_the_days_beginning()
     if not reading.full:
         reading.next_day()
         if keep:

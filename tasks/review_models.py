@@ -57,7 +57,7 @@ class Around(Frozen):
     backups: tuple[Measurement, ...] = ()
     secrets: tuple[SecretAge, ...] = ()
     marks: Marks = Marks()
-    previous: datetime | None = Field(None, description="When the week before was reviewed")
+    changes_since: datetime | None = Field(None, description="The oldest change that was read, where some were not")
 
 
 class Told(Frozen):
@@ -109,6 +109,7 @@ class ReviewVerdict(Frozen):
     summary: tuple[str, ...] = ()
     findings: tuple[Told, ...] = ()
     read: int = 0
+    asked: AwareDatetime | None = Field(None, description="The moment as of which the week was reviewed")
     page: str = ""
     link: str = ""
     report: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from tasks.analysis.review_findings import hours_of, in_words
+from tasks.analysis.review_findings import chosen, hours_of, in_words, others
 from tasks.log_models import Judged, LogReview
 from tasks.pages import Band, Page, Section, Series, Sparkline, Table, line_chart
 from tasks.pages.charts import Chart
@@ -46,11 +46,12 @@ def _sections(review: Review, shown: Sequence[Told]) -> Iterator[Section | None]
 
 
 def _findings(shown: Sequence[Told]) -> Section:
-    told = [one.finding for one in shown[:MOST_FINDINGS]]
-    more = len(shown) - len(told)
-    paragraphs = (f"And {more} more, in findings.json beside this page.",) if more > 0 else ()
+    told = chosen(shown, MOST_FINDINGS)
+    more = others(shown, told)
+    all_ = f"The gravest of {len(shown)}, each kind among them; {more}, in findings.json beside this page."
+    paragraphs = (all_,) if more else ()
     return Section(
-        heading="What needs a look", findings=tuple(told),
+        heading="What needs a look", findings=tuple(one.finding for one in told),
         paragraphs=paragraphs or (() if shown else ("Nothing new, nothing worse, nothing missing.",)),
     )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 Safety property: every object bears a name derived from the week, and is written only where it does not hold the same
 bytes already, over the generation that was just read. So a run that was killed is finished by the next one, and two
-runs of a week leave one report. ``findings.json`` is written last: where it is, the week is done.
+runs of a week leave one report. ``findings.json`` is written last: where it is of the moment that ``asked.json`` tells,
+the week is done. A review made anew begins by writing a new moment, so a run that is killed then is gone on with, and
+the old report is never taken for the new one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from tasks.review_models import Marks, ReviewVerdict
 from tasks.site import Site
 
 ASKED, HISTORY, PAGE, REPORT, DONE = "asked.json", "history.json", "report.html", "report.md", "findings.json"
+#: Of which moment's report people were told.
+TOLD = "told.json"
 _WEEK = re.compile(r"/(\d{4}-W\d{2})/history\.json$")
 
 
@@ -37,44 +41,70 @@ async def ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool)
 
 
 def _ask(site: Site, week: Week, now: datetime, again: bool, dry_run: bool) -> datetime:
-    name = f"{folder(site, week)}/{ASKED}"
-    anew = again and site.bucket.exists(f"{folder(site, week)}/{DONE}")
-    found = None if anew else site.bucket.find(name)
-    if found is not None or dry_run:
-        return datetime.fromisoformat(json.loads(found[0])["at"]) if found else now
-    site.bucket.converge(name, json.dumps({"at": now.isoformat()}).encode(), "application/json")
-    if anew:  # from here on the week is one that is not reviewed yet: a run that is killed is gone on with
+    asked = _asked(site, week)
+    anew = again and _finished(site, week, asked) is not None
+    if asked is not None and not anew:
+        return asked
+    if dry_run:
+        return now
+    if anew:
         forget(site, week)
-        site.bucket.delete(f"{folder(site, week)}/{DONE}")
+    # From here on the week is one that is not reviewed yet: a run that is killed is gone on with.
+    data = json.dumps({"at": now.isoformat()}).encode()
+    site.bucket.converge(f"{folder(site, week)}/{ASKED}", data, "application/json")
     return now
+
+
+def _asked(site: Site, week: Week) -> datetime | None:
+    found = site.bucket.find(f"{folder(site, week)}/{ASKED}")
+    return datetime.fromisoformat(json.loads(found[0])["at"]) if found else None
 
 
 @task(**READ)
 async def finished(site: Site, week: Week) -> ReviewVerdict | None:
     """The verdict of a week that was reviewed to the end; None for any other."""
-    found = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{DONE}")
+    return await asyncio.to_thread(lambda: _finished(site, week, _asked(site, week)))
+
+
+def _finished(site: Site, week: Week, asked: datetime | None) -> ReviewVerdict | None:
+    found = site.bucket.find(f"{folder(site, week)}/{DONE}")
     if found is None:
         return None
-    report = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{REPORT}")
     verdict = ReviewVerdict.model_validate_json(found[0])
+    if verdict.asked != asked:  # it is of the review before: a run that made the week anew was killed
+        return None
+    report = site.bucket.find(f"{folder(site, week)}/{REPORT}")
     return verdict.model_copy(update={"report": report[0].decode() if report else ""})
 
 
 @task(**READ)
-async def read_history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
-    """What the newest review before this week left, and when it was asked."""
+async def is_told(site: Site, week: Week, asked: datetime | None) -> bool:
+    """Whether people were told of the report as of this moment."""
+    found = await asyncio.to_thread(site.bucket.find, f"{folder(site, week)}/{TOLD}")
+    return found is not None and found[0] == _told(asked)
+
+
+async def keep_told(site: Site, week: Week, asked: datetime | None) -> None:
+    """Write down that people were told."""
+    await keep(site, week, TOLD, _told(asked), "application/json")
+
+
+def _told(asked: datetime | None) -> bytes:
+    return json.dumps({"asked": asked.isoformat() if asked else ""}).encode()
+
+
+@task(**READ)
+async def read_history(site: Site, week: Week) -> History | None:
+    """What the newest review before this week left."""
     return await asyncio.to_thread(_history, site, week)
 
 
-def _history(site: Site, week: Week) -> tuple[History | None, datetime | None]:
+def _history(site: Site, week: Week) -> History | None:
     names = site.bucket.list(f"reviews/{site.estate.name}/")
     earlier = [found[1] for name in names if (found := _WEEK.search(name)) and found[1] < week.name]
     if not earlier:
-        return None, None
-    base = f"reviews/{site.estate.name}/{max(earlier)}"
-    asked = site.bucket.find(f"{base}/{ASKED}")
-    at = datetime.fromisoformat(json.loads(asked[0])["at"]) if asked else None
-    return History.model_validate_json(site.bucket.get(f"{base}/{HISTORY}")), at
+        return None
+    return History.model_validate_json(site.bucket.get(f"reviews/{site.estate.name}/{max(earlier)}/{HISTORY}"))
 
 
 @task(**WRITE)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.analysis.cost_findings import money, signed
+from tasks.analysis.cost_findings import covered, label_name, money, signed, sku_name
+from tasks.analysis.costs import movers
+from tasks.analysis.review_findings import chosen, others
 from tasks.cost_models import CostReview
 from tasks.log_models import Judgement
 from tasks.review_models import Review, ReviewVerdict, Told, shortened
 
-MOST_FINDINGS, MOST_TOLD = 25, 5
+MOST_FINDINGS, MOST_TOLD, MOST_MOVERS = 25, 5, 2
+#: Where all of them stand, beside the page.
+FINDINGS = "findings.json"
 _MARKS = {"info": "ℹ", "warning": "⚠", "error": "✗"}
 _COUNTED: tuple[Judgement, ...] = ("new", "regressed", "escalating", "vanished")
 
@@ -26,7 +30,9 @@ def headline(review: Review) -> str:
 
 def summary(review: Review) -> tuple[str, ...]:
     """A few lines that a tired person reads first."""
-    return tuple(filter(None, (_patterns(review), _requests(review), costs_line(review.costs), _coverage(review))))
+    costs = review.costs
+    said = (_patterns(review), _requests(review), costs_line(costs), movers_line(costs), _coverage(review))
+    return tuple(filter(None, said))
 
 
 def _patterns(review: Review) -> str:
@@ -50,12 +56,20 @@ def costs_line(costs: CostReview) -> str:
     """The costs in one line."""
     if costs.state == "off":
         return ""
-    if costs.this is None:
+    if costs.this is None or costs.freshness is None:
         return f"Costs: not judged, {costs.why or costs.state}."
     change = f" ({signed(costs.this.net - costs.before.net, costs.currency)})" if costs.before else ""
     end = f"; {money(costs.forecast.expected, costs.currency)} at month's end" if costs.forecast else ""
-    partly = "" if costs.state == "judged" else f"; {costs.state}: {costs.why}"
-    return f"Costs: {money(costs.this.net, costs.currency)}{change}{end}{partly}."
+    partly = "" if costs.state == "judged" else f"; {costs.why}"
+    return f"Costs: {money(costs.this.net, costs.currency)}{change}, {covered(costs.freshness.judged)}{end}{partly}."
+
+
+def movers_line(costs: CostReview) -> str:
+    """What moved the costs, in one line; empty where nothing moved."""
+    moved = movers(costs.skus, MOST_MOVERS)
+    told = [f"{sku_name(one)} {signed(one.change, costs.currency)}" for one in moved]
+    told += [f"{label_name(one)} {signed(one.change, costs.currency)}" for one in movers(costs.labels, 1)]
+    return f"Costs moved most: {'; '.join(told)}." if told else ""
 
 
 def _coverage(review: Review) -> str:
@@ -71,8 +85,9 @@ def markdown(review: Review, first: str, lines: Sequence[str], link: str) -> str
     parts = [f"# Week {review.week.name} of {review.estate}: {first}", "\n".join(f"- {_text(line)}" for line in lines)]
     parts += [f"[The whole report]({link})"] if link else []
     if told:
-        more = [f"- … and {len(told) - MOST_FINDINGS} more"] if len(told) > MOST_FINDINGS else []
-        parts += ["## What needs a look", "\n".join([*map(_line, told[:MOST_FINDINGS]), *more])]
+        shown = chosen(told, MOST_FINDINGS)
+        more = [f"- … and {others(told, shown)}, in {FINDINGS} beside the report"] if len(told) > len(shown) else []
+        parts += ["## What needs a look", "\n".join([*map(_line, shown), *more])]
     parts += [f"{_plural(muted, 'finding')} muted."] if muted else []
     return "\n\n".join(parts) + "\n"
 
@@ -86,8 +101,9 @@ def _line(one: Told) -> str:
 def notification(verdict: ReviewVerdict) -> str:
     """The short text: the summary, the worst findings, the link."""
     told = [one for one in verdict.findings if not one.muted and one.severity != "info"]
-    worst = [f"{_MARKS[one.severity]} {one.subject}: {shortened(one.finding.what, 140)}" for one in told[:MOST_TOLD]]
-    more = [f"… and {len(told) - MOST_TOLD} more"] if len(told) > MOST_TOLD else []
+    shown = told[:MOST_TOLD]  # of the worst severity each kind once, then the second of each
+    worst = [f"{_MARKS[one.severity]} {one.subject}: {shortened(one.finding.what, 140)}" for one in shown]
+    more = [f"… and {others(told, shown)}"] if len(told) > MOST_TOLD else []
     return "\n".join(filter(None, [*verdict.summary, *worst, *more, verdict.link]))
 
 

@@ -7,32 +7,34 @@ week is kept under the week's name, so that any number of runs leaves one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import httpx
 from prefect import task
 from prefect.artifacts import acreate_link_artifact
 
-from tasks import review_text
+from tasks import record, review_text
 from tasks.analysis import log_review, review_findings
-from tasks.costs import review_costs
-from tasks.errors import BadInput, Missing
+from tasks.costs import review_costs, told_by
+from tasks.errors import BadInput, Missing, TransientError
 from tasks.log_models import History, Week
 from tasks.log_weeks import forget_reading, read_logs
 from tasks.models import Change, Measurement
 from tasks.pages import render
 from tasks.policies import READ, WRITE
-from tasks.record import announce, publish_report, record_change, run_name
+from tasks.record import publish_report, record_change, run_name
 from tasks.review_models import Around, Marks, Review, ReviewVerdict, SecretAge
 from tasks.review_page import page_of
-from tasks.review_store import DONE, HISTORY, PAGE, REPORT, keep, read_history, read_marks
+from tasks.review_store import DONE, HISTORY, PAGE, REPORT, is_told, keep, keep_told, read_history, read_marks
 from tasks.site import Site
 
 #: Changes are looked at from so long before the week: what began on Monday may come from Sunday's release.
 BEFORE = timedelta(hours=24)
 MOST_CHANGES = 5000
+KEY = "weekly-review"
 _BACKUP_FIGURES = ("backup.level", "backup.rto", "backup.rpo")
 
 
@@ -65,44 +67,39 @@ async def reviewing(site: Site) -> AsyncIterator[None]:
 async def make_review(site: Site, week: Week, asked: datetime, dry_run: bool) -> tuple[Review, History]:
     """Read everything that the week left, and judge it."""
     marks = await read_marks(site)
-    before, previous = await read_history(site, week)
-    around = await read_around(site, week, asked, marks, previous)
+    before = await read_history(site, week)
+    around = await read_around(site, week, asked, marks)
     tally, coverage = await read_logs(site, week, keep=not dry_run)
     logs, history = await asyncio.to_thread(log_review.review, week, tally, coverage, before, marks, asked)
     monday = week.start.astimezone(ZoneInfo(week.timezone)).date()
-    costs = await review_costs(site, monday, asked, previous)
+    known = before.costs if before else None
+    costs = await review_costs(site, monday, asked, known)
     made = Review(
         estate=site.estate.name, week=week, asked=asked, logs=logs, costs=costs, around=around,
         told=review_findings.told(logs, costs, around, asked), price=site.estate.review.price,
     )  # fmt: skip
-    return made, history
+    return made, history.model_copy(update={"costs": told_by(costs, asked, known)})
 
 
 @task(**READ)
-async def read_around(
-    site: Site, week: Week, asked: datetime, marks: Marks, previous: datetime | None
-) -> Around:
+async def read_around(site: Site, week: Week, asked: datetime, marks: Marks) -> Around:
     """Read what was changed, what backups proved and how old the secrets are."""
-    return await asyncio.to_thread(_around, site, week, asked, marks, previous)
+    return await asyncio.to_thread(_around, site, week, asked, marks)
 
 
-def _around(site: Site, week: Week, asked: datetime, marks: Marks, previous: datetime | None) -> Around:
+def _around(site: Site, week: Week, asked: datetime, marks: Marks) -> Around:
+    found = site.ledger.changes(limit=MOST_CHANGES, since=week.start - BEFORE, until=week.end)
     return Around(
-        changes=_changes(site, week), backups=_backups(site, week), secrets=_secrets(site, asked), marks=marks,
-        previous=previous,
+        changes=_ours(site, found), backups=_backups(site, week), secrets=_secrets(site, asked), marks=marks,
+        changes_since=found[-1].at if len(found) == MOST_CHANGES else None,
     )  # fmt: skip
 
 
-def _changes(site: Site, week: Week) -> tuple[Change, ...]:
-    """What was changed in the week and shortly before, oldest first. Estates share a ledger."""
+def _ours(site: Site, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes of this project, oldest first: estates share a ledger."""
     project = site.estate.google.project
-    found = site.ledger.changes(limit=MOST_CHANGES)
-    return tuple(
-        change
-        for change in reversed(found)
-        if week.start - BEFORE <= change.at < week.end and change.inputs.get("project", project) == project
-        and change.kind != "review"
-    )  # fmt: skip
+    mine = (change for change in reversed(changes) if change.inputs.get("project", project) == project)
+    return tuple(change for change in mine if change.kind != "review")
 
 
 def _backups(site: Site, week: Week) -> tuple[Measurement, ...]:
@@ -135,7 +132,7 @@ def concluded(site: Site, review: Review) -> ReviewVerdict:
     return ReviewVerdict(
         verdict="incomplete" if gaps else "reviewed", why="; ".join(gaps), week=review.week.name,
         headline=review_text.headline(review), summary=review_text.summary(review), findings=review.told,
-        read=seen.read, page=f"gs://{site.bucket.name}/{page}", link=site.bucket.link(page),
+        read=seen.read, asked=review.asked, page=f"gs://{site.bucket.name}/{page}", link=site.bucket.link(page),
     )  # fmt: skip
 
 
@@ -157,35 +154,37 @@ async def keep_review(site: Site, review: Review, history: History, verdict: Rev
     await forget_reading(site, week)
 
 
-async def tell(site: Site, week: Week, verdict: ReviewVerdict, again: bool) -> ReviewVerdict:
-    """Show the report; the first time also notify, and write the ledger's line."""
+async def tell(site: Site, week: Week, verdict: ReviewVerdict) -> ReviewVerdict:
+    """Show the report, notify, and write the ledger's line; what could not be told stands in the result.
+
+    A report is told once: that it was, is kept beside it. A run that is killed before that is told by the next one,
+    where notifications remember what they sent.
+    """
     title = f"Week {week.name} of {site.estate.name}: {verdict.headline}"
-    await publish_report("weekly-review", verdict.report, title)
-    await publish_link(verdict.link, title)
+    untold = [*await record.tried("link", publish_link(verdict.link, title))]
+    if await is_told(site, week, verdict.asked):
+        untold += await record.tried("report", publish_report(KEY, verdict.report, title))
+    else:
+        untold += await record.tell(site, KEY, verdict.report, title, review_text.notification(verdict))
+        await keep_told(site, week, None if untold else verdict.asked)
     key = f"review/{site.estate.google.project}/{site.estate.name}/{week.name}"
-    if again or not await is_recorded(site, key):
-        await announce(site, title, review_text.notification(verdict))
     await record_change(
         site, "review", site.estate.name, f"week {week.name}", "reviewed", key, {"week": week.name}, {},
         {"headline": verdict.headline, "read": verdict.read, "verdict": verdict.verdict, "page": verdict.page},
     )  # fmt: skip
-    return verdict
+    return verdict.model_copy(update={"why": "; ".join(filter(None, (verdict.why, *(one.what for one in untold))))})
 
 
 @task(**WRITE)
 async def publish_link(link: str, title: str) -> None:
     """Link the page in the UI. Safe to repeat: a link of the same key is a newer version of it."""
-    await acreate_link_artifact(key="weekly-review-page", link=link, link_text=title, description=title)
-
-
-@task(**READ)
-async def is_recorded(site: Site, key: str) -> bool:
-    """Whether the ledger has a line of a key."""
-    found = await asyncio.to_thread(lambda: site.ledger.changes(kind="review", limit=MOST_CHANGES))
-    return any(change.key == key for change in found)
+    try:
+        await acreate_link_artifact(key=f"{KEY}-page", link=link, link_text=title, description=title)
+    except httpx.HTTPError as error:
+        raise TransientError(f"linking the page in the UI failed: {type(error).__name__} {error}") from error
 
 
 async def show_planned(verdict: ReviewVerdict) -> ReviewVerdict:
     """What a dry run says: the report, which is nowhere but in the UI."""
-    await publish_report("weekly-review-dry-run", verdict.report, f"Dry run: {verdict.week}")
+    await publish_report(f"{KEY}-dry-run", verdict.report, f"Dry run: {verdict.week}")
     return verdict.model_copy(update={"verdict": "planned", "page": "", "link": ""})

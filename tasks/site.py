@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tasks.clients.log_analytics import Buckets, LogAnalytics
 from tasks.clients.log_pages import LogPages
 from tasks.clients.logs import Logs
 from tasks.clients.monitoring import Monitoring
+from tasks.clients.polling import SharedPace
 from tasks.clients.postgres import Postgres
 from tasks.clients.probes import Prober
 from tasks.clients.rotating_secrets import RotatingSecrets
@@ -34,6 +36,8 @@ from tasks.clients.temporary_secrets import TemporarySecrets
 from tasks.estate import Database, Estate
 from tasks.models import SecretPin
 from tasks.settings import Settings, settings
+
+MINUTE = timedelta(minutes=1)
 
 
 class Site:
@@ -86,7 +90,9 @@ class Site:
 
     @cached_property
     def log_pages(self) -> LogPages:
-        return LogPages(self.google)
+        """The logs, at a pace that all who review this project keep together."""
+        name = f"{self.estate.google.project}/entries.list"
+        return LogPages(self.google, SharedPace(self.ledger, name, self.estate.review.calls_per_minute, MINUTE))
 
     @cached_property
     def log_analytics(self) -> LogAnalytics | None:

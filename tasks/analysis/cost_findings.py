@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Protocol
 
-from tasks.cost_models import Budget, CostAnomaly, CostReview, ExportState, Restatement
+from tasks.cost_models import Budget, Compared, CostAnomaly, CostReview, ExportState, Restatement
 from tasks.models import Finding
 
 SUBJECT = "costs"
@@ -47,6 +47,16 @@ def signed(amount: Decimal, currency: str) -> str:
     return f"{amount:+,.2f} {currency}"
 
 
+def sku_name(one: Compared) -> str:
+    """A SKU for a person: with its service, unless it bears that in its own name."""
+    return one.name if one.name.startswith(one.of) else f"{one.of}: {one.name}"
+
+
+def label_name(one: Compared) -> str:
+    """A label for a person."""
+    return f"{one.of}={one.name or '(none)'}"
+
+
 def is_stale(newest_export: datetime | None, now: datetime, stale_hours: int) -> bool:
     """Whether the export stands still: nothing has come for longer than the estate bears."""
     return newest_export is None or now - newest_export > timedelta(hours=stale_hours)
@@ -64,7 +74,11 @@ def _export(review: CostReview, state: ExportState, rules: Thresholds, now: date
         what += _not_judged(missing)
         yield Finding.model_validate({"severity": severity, "subject": SUBJECT, "what": what, "way_out": _CONSOLE})
     elif missing:
-        yield Finding(severity="info", subject=SUBJECT, what=f"the export is still filling{_not_judged(missing)}")
+        what = f"{in_days(missing)} still filling in the export: the next review judges what is missing here"
+        yield Finding(severity="info", subject=SUBJECT, what=what)
+    if review.freshness and (passed := review.freshness.passed_over):
+        what = f"{in_days(passed)} complete, but no review judged them: it is too long ago"
+        yield Finding(severity="warning", subject=SUBJECT, what=what)
     if state.foreign_lines:
         what = f"{state.foreign_lines} lines of the export are not in {rules.currency} and are in no figure here"
         yield Finding(severity="warning", subject=SUBJECT, what=what, way_out="set costs.currency in the estate file")
@@ -93,7 +107,7 @@ def _restated(told: Restatement | None, rules: Thresholds) -> Iterator[Finding]:
     severity = "warning" if abs(told.change) >= rules.least_impact else "info"
     now, then = money(told.now, rules.currency), money(told.told, rules.currency)
     what = (
-        f"the week of {told.week} cost {now}, not {then} as the export had it on {told.as_of:%Y-%m-%d}: "
+        f"{told.since} to {told.through} cost {now}, not {then} as the export had it on {told.as_of:%Y-%m-%d}: "
         f"{told.late_lines} late lines, {signed(told.change, rules.currency)}"
     )
     yield Finding.model_validate({"severity": severity, "subject": "restatement", "what": what})
@@ -127,6 +141,24 @@ def _silent(review: CostReview) -> Iterator[Finding]:
 
 def _not_judged(days: tuple[date, ...]) -> str:
     return f"; {_days(days)} of the week cannot be judged" if days else ""
+
+
+def in_days(days: tuple[date, ...]) -> str:
+    """Days as the beginning of a sentence: ``Sat 21 and Sun 22 Nov are``."""
+    return f"{_run(days, 'and' if len(days) == 2 else 'to')} {'is' if len(days) == 1 else 'are'}"
+
+
+def covered(days: tuple[date, ...]) -> str:
+    """Which days a figure is of: ``Sat 14 to Fri 20 Nov``."""
+    return _run(days, "to")
+
+
+def _run(days: tuple[date, ...], to: str) -> str:
+    first, last = days[0], days[-1]
+    if first == last:
+        return f"{last:%a %-d %b}"
+    month = "" if (first.year, first.month) == (last.year, last.month) else f" {first:%b}"
+    return f"{first:%a %-d}{month} {to} {last:%a %-d %b}"
 
 
 def _days(days: tuple[date, ...]) -> str:

@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 from tasks.cost_models import Freshness
 
 DAY = timedelta(days=1)
+WEEK_DAYS = 7
+#: So many days are judged at most: where reviews failed for longer, the oldest days are passed over, and that is told.
+MOST_DAYS = 28
 
 
 def complete_through(newest_export: datetime | None, zone: ZoneInfo, settle: timedelta) -> date | None:
@@ -23,14 +26,22 @@ def complete_through(newest_export: datetime | None, zone: ZoneInfo, settle: tim
     return settled.date() - DAY
 
 
-def freshness(newest_export: datetime | None, week: date, zone: ZoneInfo, settle: timedelta) -> Freshness:
-    """The days of a week from Monday, divided into those to judge and those that are still filling."""
-    last = complete_through(newest_export, zone, settle)
-    days = tuple(week + index * DAY for index in range(7))
-    judged = tuple(day for day in days if last is not None and day <= last)
+def freshness(
+    newest_export: datetime | None, week: date, zone: ZoneInfo, settle: timedelta, told_through: date | None = None
+) -> Freshness:
+    """The days from the one after ``told_through`` to the week's last one: those to judge, and those still filling.
+
+    ``told_through`` is the last day that an earlier review judged. A review on a Monday morning finds the weekend
+    still filling; the one after it begins there. Without an earlier review the days begin on the week's Monday.
+    """
+    last, end = complete_through(newest_export, zone, settle), week + (WEEK_DAYS - 1) * DAY
+    since = week if told_through is None else min(week, told_through + DAY)
+    days = tuple(since + index * DAY for index in range((end - since).days + 1))
+    complete = tuple(day for day in days if last is not None and day <= last)
     return Freshness(
-        newest_export=newest_export, complete_through=last, judged=judged, incomplete=days[len(judged) :]
-    )
+        newest_export=newest_export, complete_through=last, judged=complete[-MOST_DAYS:],
+        passed_over=complete[:-MOST_DAYS], incomplete=days[len(complete) :],
+    )  # fmt: skip
 
 
 def age(newest_export: datetime | None, now: datetime) -> timedelta | None:

@@ -16,6 +16,7 @@ from tasks.cost_models import (
     ZERO,
     Budget,
     Compared,
+    CostsTold,
     DayCost,
     Forecast,
     Invoice,
@@ -33,6 +34,7 @@ REGULAR = "regular"
 DAY = timedelta(days=1)
 #: An expected month of more than this share of the budget is a risk, also where the best guess stays within.
 AT_RISK = Decimal("0.9")
+CENT = Decimal("0.01")
 Key = TypeVar("Key")
 _Line = TypeVar("_Line")
 
@@ -82,21 +84,33 @@ def of_days(by_day: dict[date, Spend], days: Iterable[date]) -> Spend:
     return total(by_day.get(day, Spend()) for day in days)
 
 
+def before(days: Sequence[date]) -> tuple[date, ...]:
+    """As many days before these, on the same weekdays: a week earlier, or as many weeks as the days are long."""
+    weeks_back = -(-len(days) // 7)
+    return tuple(day - 7 * weeks_back * DAY for day in days)
+
+
 def compare_services(lines: Sequence[SkuDay], days: Sequence[date]) -> tuple[Compared, ...]:
-    """Each service on these days against the same days of the week before, the dearest first."""
+    """Each service on these days against as many before, the dearest first."""
     return _compared(lines, days, lambda line: ("", line.service))
 
 
 def compare_skus(lines: Sequence[SkuDay], days: Sequence[date]) -> tuple[Compared, ...]:
-    """Each SKU on these days against the same days of the week before, the dearest first."""
+    """Each SKU on these days against as many before, the dearest first."""
     return _compared(lines, days, lambda line: (line.service, line.sku))
 
 
 def compare_labels(lines: Sequence[LabelSpend]) -> tuple[Compared, ...]:
-    """Each label's value in this week against the one before, the dearest first."""
+    """Each label's value on the judged days against as many before, the dearest first."""
     this = _by(lines, lambda line: (line.key, line.value), lambda line: line.this_week)
-    before = _by(lines, lambda line: (line.key, line.value), lambda line: not line.this_week)
-    return _paired(this, before)
+    earlier = _by(lines, lambda line: (line.key, line.value), lambda line: not line.this_week)
+    return _paired(this, earlier)
+
+
+def movers(pairs: Iterable[Compared], most: int) -> tuple[Compared, ...]:
+    """Those whose cost changed most in money, up or down; what changed by less than a cent is none."""
+    moved = [pair for pair in pairs if abs(pair.change) >= CENT]
+    return tuple(sorted(moved, key=lambda pair: (-abs(pair.change), pair.of, pair.name))[:most])
 
 
 def invoices(lines: Iterable[InvoiceLine]) -> tuple[Invoice, ...]:
@@ -108,20 +122,18 @@ def invoices(lines: Iterable[InvoiceLine]) -> tuple[Invoice, ...]:
 
 
 def unit_costs(lines: Sequence[SkuDay], days: Sequence[date], rules: Iterable[UnitRule]) -> tuple[UnitCost, ...]:
-    """What one unit cost on these days, and on the same days of the week before."""
+    """What one unit cost on these days, and on as many before."""
     return tuple(_unit_cost(lines, days, rule) for rule in rules)
 
 
-def restatement(week: date, as_of: object, services: Sequence[ServiceRestated]) -> Restatement:
-    """What late lines have made of a week's figure."""
-    return Restatement.model_validate({
-        "week": week,
-        "as_of": as_of,
-        "told": sum((line.told for line in services), ZERO),
-        "now": sum((line.now for line in services), ZERO),
-        "late_lines": sum(line.late_lines for line in services),
-        "services": tuple(line for line in services if line.late_lines),
-    })
+def restatement(told: CostsTold, services: Sequence[ServiceRestated]) -> Restatement:
+    """What late lines have made of the figure of the days that were judged then."""
+    return Restatement(
+        since=told.since, through=told.through, as_of=told.as_of,
+        told=sum((line.told for line in services), ZERO), now=sum((line.now for line in services), ZERO),
+        late_lines=sum(line.late_lines for line in services),
+        services=tuple(line for line in services if line.late_lines),
+    )  # fmt: skip
 
 
 def budget(limit: Decimal, month: str, spent: Decimal, forecast: Forecast | None) -> Budget:
@@ -151,8 +163,8 @@ def _invoice(month: str, kinds: dict[str, Spend]) -> Invoice:
 
 def _unit_cost(lines: Sequence[SkuDay], days: Sequence[date], rule: UnitRule) -> UnitCost:
     this, amount = _per_unit(lines, frozenset(days), rule)
-    before, _ = _per_unit(lines, frozenset(day - 7 * DAY for day in days), rule)
-    return UnitCost(name=rule.name, this=this, before=before, amount=amount)
+    earlier, _ = _per_unit(lines, frozenset(before(days)), rule)
+    return UnitCost(name=rule.name, this=this, before=earlier, amount=amount)
 
 
 def _per_unit(lines: Sequence[SkuDay], days: frozenset[date], rule: UnitRule) -> tuple[Decimal | None, Decimal]:
@@ -165,10 +177,10 @@ def _per_unit(lines: Sequence[SkuDay], days: frozenset[date], rule: UnitRule) ->
 def _compared(
     lines: Sequence[SkuDay], days: Sequence[date], key: Callable[[SkuDay], tuple[str, str]]
 ) -> tuple[Compared, ...]:
-    these, earlier = frozenset(days), frozenset(day - 7 * DAY for day in days)
+    these, earlier = frozenset(days), frozenset(before(days))
     this = _by(lines, key, lambda line: line.day in these)
-    before = _by(lines, key, lambda line: line.day in earlier)
-    return _paired(this, before)
+    then = _by(lines, key, lambda line: line.day in earlier)
+    return _paired(this, then)
 
 
 class _WithSpend(Protocol):
@@ -189,9 +201,9 @@ def _by(
     return found
 
 
-def _paired(this: dict[tuple[str, str], Spend], before: dict[tuple[str, str], Spend]) -> tuple[Compared, ...]:
+def _paired(this: dict[tuple[str, str], Spend], then: dict[tuple[str, str], Spend]) -> tuple[Compared, ...]:
     pairs = [
-        Compared(of=of, name=name, this=this.get((of, name), Spend()), before=before.get((of, name), Spend()))
-        for of, name in {*this, *before}
+        Compared(of=of, name=name, this=this.get((of, name), Spend()), before=then.get((of, name), Spend()))
+        for of, name in {*this, *then}
     ]
     return tuple(sorted(pairs, key=lambda pair: (-pair.this.net, -pair.before.net, pair.of, pair.name)))

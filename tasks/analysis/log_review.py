@@ -35,8 +35,8 @@ def review(
         loggers=service_trends.loggers(tally),
         read_before=before.read if before else (),
     )
-    kept = log_trends.next_history(week, found, before)
-    read = (*(before.read if before else ()), coverage.read)[-WEEKS_COMPARED:]
+    kept = log_trends.next_history(week, found, before, complete=coverage.complete)
+    read = (*(before.read if before else ()), *((coverage.read,) if coverage.complete else ()))[-WEEKS_COMPARED:]
     return made, kept.model_copy(update={"services": _services(services, before), "read": read})
 
 

@@ -9,7 +9,8 @@
   more than three times its longest silence. An error that stops is no loss, so errors are not looked at.
 - **steady**: anything else. Without an earlier review everything is **first**, and nothing is said of it.
 
-Safety property: a week that was not read to its end makes nothing vanish.
+Safety property: a week that was not read to its end makes nothing vanish, and is no measure for a later one: what it
+lacks may have been there. It tells only which patterns are known.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def _judged(
     resolved: Mapping[str, datetime],
     complete: bool,
 ) -> Judged:
+    if known is None and not history.whole_weeks:  # it may have been in what no review has read
+        return Judged(pattern=pattern, judgement="first", since=pattern.first)
     if known is None:
         return Judged(pattern=pattern, judgement="new", since=pattern.first, why="in no earlier week")
     counts = weekly_counts(known, history, week.hours)
@@ -70,10 +73,10 @@ def _judged(
     since, why = 0.0, ""
     if (gone := _regressed(pattern, known, history, resolved)) != "":
         judgement, since, why = "regressed", pattern.first, gone
-    elif pattern.count > limit:
+    elif counts and pattern.count > limit:
         judgement, since = "escalating", onset(week, pattern, expected)
         why = f"{pattern.count:,} instead of about {expected:,.0f}; at most {limit:,.0f} were to be expected"
-    elif complete and _is_regular(known, history) and (silent := _silent_hours(week, pattern, known)):
+    elif complete and _is_regular(known, history) and (silent := _silent_hours(week, pattern, known, history)):
         judgement, since, why = "vanished", pattern.last, f"silent for the last {silent:.0f} hours of the week"
     return Judged(
         pattern=pattern, judgement=judgement, past=tuple(round(count) for count in counts), expected=expected,
@@ -94,9 +97,9 @@ def _missing(week: Week, known: Known, history: History) -> Judged:
 
 
 def weekly_counts(known: Known, history: History, hours: int) -> list[float]:
-    """The counts of the reviewed weeks since a pattern was first seen, oldest first, for weeks of so many hours."""
+    """The counts of the whole weeks since a pattern was first seen, oldest first, for weeks of so many hours."""
     seen = {past.week: past.count * hours / past.span for past in known.weeks}
-    return [seen.get(name, 0.0) for name in history.weeks if name >= known.first_week]
+    return [seen.get(name, 0.0) for name in history.whole_weeks if name >= known.first_week]
 
 
 def forecast(counts: Sequence[float]) -> tuple[float, float]:
@@ -129,13 +132,13 @@ def _regressed(pattern: PatternWeek, known: Known, history: History, resolved: M
     if marked is not None and pattern.last >= marked.timestamp():
         return f"was marked resolved on {marked:%-d %B %Y}"
     last = known.weeks[-1].week if known.weeks else known.first_week
-    away = [name for name in history.weeks if name > last]
+    away = [name for name in history.whole_weeks if name > last]
     return f"was last seen in {last}" if len(away) >= GONE_WEEKS else ""
 
 
 def _is_regular(known: Known, history: History) -> bool:
-    """Whether a line was there every hour, or every day, in each of the last reviewed weeks."""
-    names = history.weeks[-LONGEST_REGULAR_WEEKS:]
+    """Whether a line was there every hour, or every day, in each of the last whole weeks."""
+    names = history.whole_weeks[-LONGEST_REGULAR_WEEKS:]
     recent = [past for past in known.weeks if past.week in names]
     since_first = [name for name in names if name >= known.first_week]
     if known.level == "error" or len(recent) < REGULAR_WEEKS or len(recent) < len(since_first):
@@ -145,18 +148,22 @@ def _is_regular(known: Known, history: History) -> bool:
     )
 
 
-def _silent_hours(week: Week, pattern: PatternWeek, known: Known) -> float:
+def _silent_hours(week: Week, pattern: PatternWeek, known: Known, history: History) -> float:
     """For how long a line was silent at the end of the week, where that is too long for it; else 0."""
     silent = (week.end.timestamp() - pattern.last) / 3600
-    usual = max(past.gap_hours for past in known.weeks[-LONGEST_REGULAR_WEEKS:])
+    whole = [past for past in known.weeks if past.week not in history.cut]
+    usual = max(past.gap_hours for past in whole[-LONGEST_REGULAR_WEEKS:])
     return silent if silent > max(LEAST_SILENCE_HOURS, 3 * (usual + 1)) else 0.0
 
 
 # --- what is kept for the next review --------------------------------------------------------------------------------
 
 
-def next_history(week: Week, found: Iterable[PatternWeek], before: History | None) -> History:
+def next_history(
+    week: Week, found: Iterable[PatternWeek], before: History | None, *, complete: bool = True
+) -> History:
     """What the next review is to know: the earlier history and this week. The services are added by their own."""
+    cut = (*(before.cut if before else ()), *(() if complete else (week.name,)))
     known = {one.id: one for one in before.patterns} if before else {}
     weeks = (*(before.weeks if before else ()), week.name)[-FORGOTTEN_AFTER_WEEKS:]
     for pattern in found:
@@ -168,7 +175,10 @@ def next_history(week: Week, found: Iterable[PatternWeek], before: History | Non
         )  # fmt: skip
     alive = [one for one in known.values() if one.weeks[-1].week in weeks]
     kept = sorted(alive, key=lambda one: (one.weeks[-1].week, one.weeks[-1].count, one.id))[-KEPT_PATTERNS:]
-    return History(week=week.name, weeks=weeks, patterns=tuple(sorted(kept, key=lambda one: one.id)))
+    return History(
+        week=week.name, weeks=weeks, patterns=tuple(sorted(kept, key=lambda one: one.id)),
+        cut=tuple(name for name in cut if name in weeks),
+    )  # fmt: skip
 
 
 def past_of(week: Week, pattern: PatternWeek) -> Past:

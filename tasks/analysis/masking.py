@@ -9,6 +9,7 @@ What no rule can see: a name or a password in plain words that nothing announces
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 import unicodedata
@@ -25,6 +26,7 @@ _MOST_ESCAPES = 3
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,10});")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)", re.S)
 _URL_PASSWORD = re.compile(r"(\w{1,30}://)[^\s/@\"'<>]*@")
 _SCHEME = re.compile(
@@ -50,12 +52,30 @@ _VALUE = (
     r"\\{1,3}[\"'](?:(?!\\{1,3}[\"'])(?s:.))*+(?:\\{1,3}[\"']|\Z)|"
     r"[(\[{](?:\"(?:[^\"\\]|\\.)*+\"|[^)\]}])*+(?:[)\]}]|\Z)|[^\s,;&\"'(){}\[\]]+"
 )
+#: Who acts, where a sign follows at once: "user is not allowed" names nobody.
+_PERSON = r"(?<![^\W_])(?:user|usr|login)(?![\w-])\\{0,3}[\"']?\s{0,3}[=:]\s{0,3}"
 _NAMED = re.compile(
-    rf"((?:{_NAMES})[\w-]{{0,20}}{_SEPARATOR}|--[\w-]{{0,20}}(?:{_NAMES})[\w-]{{0,20}}\s+)(?:{_VALUE})"
+    rf"((?:{_NAMES})[\w-]{{0,20}}{_SEPARATOR}|--[\w-]{{0,20}}(?:{_NAMES})[\w-]{{0,20}}\s+|{_PERSON})(?:{_VALUE})"
+)
+#: ``passwd hunter``: a password that nothing but its name announces, unless the next word is one of a sentence.
+_SPOKEN = re.compile(
+    r"(?<![^\W_])(passwords?|passwort|passwd|passphrase|pwd)\s+"
+    r"(?!(?:and|are|at|by|can|could|did|do|does|empty|entered|field|file|for|from|given|has|have|in|is|it|length|link|login|"
+    r"may|missing|must|needs?|no|not|of|on|or|same|sent|set|should|strength|that|the|this|to|too|was|weak|were|which|"
+    r"will|with|without|wrong|your)\b|(?:accept|attempt|auth|chang|check|confirm|correct|expir|fail|format|hash|histor|"
+    r"incorrect|invalid|manag|mismatch|polic|prompt|protect|provid|refus|reject|requir|reset|rotat|rule|suppl|updat|valid|"
+    r"verif)[a-z]{0,10}\b)([^\s<>\"'=:,;()\[\]{}][^\s\"'<>]*)",
+    re.I,
+)
+#: ``curl -u name:password``.
+_LOGIN_OPTION = re.compile(r"(?<!\S)(-u|-U|--user|--proxy-user)([\s=]{0,3})([^\s:<]{1,128}:[^\s<]+)")
+#: Parameters of an address that let somebody in once.
+_ONCE_CODES = re.compile(
+    r"([?&;](?:code|state|nonce|ticket|assertion|samlresponse|samlrequest|code_verifier)=)(?!<)[^&\s\"'#;]+", re.I
 )
 _NAMED_HINTS = (
     "pass", "secret", "token", "key", "credential", "auth", "session", "sid", "sig", "otp", "pin", "cv", "ssn",
-    "iban", "name", "mail", "phone", "pw", "identified by",
+    "iban", "name", "mail", "phone", "pw", "identified by", "user", "usr", "login",
 )  # fmt: skip
 _JWT = re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){0,2}")
 #: Prefixes that vendors document for their keys.
@@ -117,6 +137,17 @@ def _hide_named(line: str) -> str:
         line = _COOKIE.sub(r"\1<secret>", line)
     if any(hint in lower for hint in _NAMED_HINTS):
         line = _NAMED.sub(_named, line) if lower == line else _sub_in(line, line.lower())
+    return _hide_unnamed(line, lower)
+
+
+def _hide_unnamed(line: str, lower: str) -> str:
+    """Hide what stands in its place alone: after the word password, an option of curl, in an address's parameters."""
+    if "passw" in lower or "passphrase" in lower or "pwd" in lower:
+        line = _SPOKEN.sub(r"\1 <secret>", line)
+    if "-u" in lower:
+        line = _LOGIN_OPTION.sub(r"\1\2<secret>", line)
+    if "=" in line and ("?" in line or "&" in line or ";" in line):
+        line = _ONCE_CODES.sub(r"\1<secret>", line)
     return line
 
 
@@ -164,9 +195,12 @@ def _plain(text: str) -> str:
     if "\\" in text:
         text = _ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
     for _ in range(_MOST_ESCAPES):
-        if "%" not in text:
+        if "%" in text:
+            text = unquote(text, errors="replace")
+        if "&" in text:
+            text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
+        elif "%" not in text:
             break
-        text = unquote(text, errors="replace")
     if text.isascii() and text.isprintable():
         return text
     text = unicodedata.normalize("NFKC", text)

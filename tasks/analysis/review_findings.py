@@ -1,16 +1,21 @@
 """What of a week is worth a word: each finding beside the changes that were made shortly before it.
 
+They come by severity, and of one severity the kinds take turns, each with its gravest first: a week of two hundred new
+errors hides neither a budget that is over nor a drill that failed.
+
 Safety property: what could not be read is a finding of its own, so a report is never shorter without saying so. A mute
 takes a finding out of the list, and its number is told; a mute that has run out is told too.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from tasks.analysis import service_trends
+from tasks.analysis.masking import hide
 from tasks.cost_models import CostReview
 from tasks.log_models import Judged, LogReview, Week
 from tasks.models import Change, Finding, Severity
@@ -25,8 +30,13 @@ _ORDER = ("error", "warning", "info")
 _WORDS = {
     "new": "is new", "regressed": "is back", "escalating": "escalates", "vanished": "has stopped",
 }  # fmt: skip
-#: Of the same severity: what is missing from the report first, then the patterns, then the rest.
-_KINDS = ("coverage", "new", "regressed", "vanished", "escalating")
+#: Of the same severity and turn: what is missing from the report first, then the patterns, then the rest.
+_KINDS = (
+    "coverage", "new", "regressed", "vanished", "escalating", "requests", "out of memory", "restart", "budget", "costs",
+    "restatement", "backups", "secret",
+)  # fmt: skip
+#: What the review of costs finds is of the kind "costs" but for these.
+_KINDS_OF_COSTS = ("budget", "restatement", "forecast", "invoice")
 
 
 def told(logs: LogReview, costs: CostReview, around: Around, asked: datetime) -> tuple[Told, ...]:
@@ -36,17 +46,52 @@ def told(logs: LogReview, costs: CostReview, around: Around, asked: datetime) ->
         *(_pattern(one, around.changes) for one in logs.judged if one.judgement in _WORDS),
         *_services(logs, around.changes),
         *_platform(logs, around.changes),
-        *(_plain(finding, "costs") for finding in costs.findings),
+        *(_plain(finding, _kind_of_costs(finding)) for finding in costs.findings),
         *(_plain(finding, "backups") for finding in _backups(around)),
         *(_secret(age) for age in around.secrets if _is_due(age)),
         *_marks(around, asked),
+        *_unread_changes(around),
     ]
-    return tuple(sorted(found, key=_rank))
+    return in_turns(found)
 
 
-def _rank(one: Told) -> tuple[object, ...]:
-    kind = _KINDS.index(one.kind) if one.kind in _KINDS else len(_KINDS)
-    return bool(one.muted), _ORDER.index(one.severity), kind, -(one.count or 0), one.subject, one.pattern, one.what
+def in_turns(found: Sequence[Told]) -> tuple[Told, ...]:
+    """The worst first; of one severity the gravest of each kind, then the second of each kind, and so on."""
+    turns: Counter[tuple[bool, str, str]] = Counter()
+    ranked = []
+    for one in sorted(found, key=lambda one: -_impact(one)):  # what has none stays in the order in which it was told
+        place = (bool(one.muted), one.severity, one.kind)
+        ranked.append((bool(one.muted), _ORDER.index(one.severity), turns[place], _kind_order(one.kind), one))
+        turns[place] += 1
+    return tuple(entry[-1] for entry in sorted(ranked, key=lambda entry: (*entry[:4], entry[4].kind)))
+
+
+def chosen(told: Sequence[Told], most: int) -> tuple[Told, ...]:
+    """So many of the findings, in their order: of each kind at least its worst, then the worst of all."""
+    first = {one.kind: place for place, one in reversed(list(enumerate(told)))}
+    rest = [place for place in range(len(told)) if place not in first.values()]
+    places = [*sorted(first.values()), *rest][:most]
+    return tuple(told[place] for place in sorted(places))
+
+
+def others(told: Sequence[Told], shown: Sequence[Told]) -> str:
+    """How many findings are not shown, by kind: ``34 more: 20 new, 14 escalating``; empty where there is none."""
+    more = Counter(one.kind for one in told) - Counter(one.kind for one in shown)
+    counts = sorted(more.items(), key=lambda item: (-item[1], item[0]))
+    return f"{more.total()} more: {', '.join(f'{count} {kind}' for kind, count in counts)}" if counts else ""
+
+
+def _impact(one: Told) -> int:
+    """How many lines more, or fewer, than were to be expected; 0 where it is no count."""
+    return abs((one.count or 0) - (one.expected or 0))
+
+
+def _kind_order(kind: str) -> int:
+    return _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+
+
+def _kind_of_costs(finding: Finding) -> str:
+    return finding.subject if finding.subject in _KINDS_OF_COSTS else "costs"
 
 
 def _pattern(one: Judged, changes: Sequence[Change]) -> Told:
@@ -87,7 +132,8 @@ def in_words(change: Change) -> str:
     """A change in a line."""
     revision = change.after.get("revision")
     of = f" as {revision}" if revision else ""
-    return f"{change.kind.replace('_', ' ')} of {change.subject}{of} ({change.verdict.replace('_', ' ')}: {change.why})"
+    why = hide(change.why)  # a person wrote it, or a webhook
+    return f"{change.kind.replace('_', ' ')} of {change.subject}{of} ({change.verdict.replace('_', ' ')}: {why})"
 
 
 def _before(span: timedelta) -> str:
@@ -187,6 +233,15 @@ def _marks(around: Around, asked: datetime) -> Iterator[Told]:
         if mute.until < asked.date():
             what = f"the mute of {mute.pattern} ran out on {mute.until:%-d %B %Y} ({mute.reason})"
             yield Told(severity="info", kind="mute", subject="marks", what=what, way_out="renew it or take it out")
+
+
+def _unread_changes(around: Around) -> Iterator[Told]:
+    if around.changes_since is not None:
+        what = (
+            f"the ledger holds more changes of this time than are read: those before {around.changes_since:%a %-d %b} "
+            f"{around.changes_since:%H:%M} UTC stand beside no finding"
+        )
+        yield Told(severity="warning", kind="coverage", subject="ledger", what=what)
 
 
 def hours_of(week: Week) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from tasks.clients import deadlines
@@ -20,10 +21,13 @@ from tasks.settings import Settings
 #: What every call of an official client is given: no retry of its own, and a deadline.
 UNRETRIED: dict[str, Any] = {"retry": None, "timeout": deadlines.CALL_SECONDS}
 
+#: No answer of more is taken: gRPC reads its length first, and refuses it before there is memory for it.
+MOST_ANSWER_BYTES = 24 * 1024 * 1024
+_RECEIVED = ("grpc.max_receive_message_length", MOST_ANSWER_BYTES)
 _CHANNEL_OPTIONS = [
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", "caretaker"),
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    _RECEIVED,
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
@@ -125,10 +129,20 @@ class Google:
         return f"{kind}:{email}"
 
     def _connect(self, kind: type[Any]) -> Any:
-        if not self.local:
-            return kind(credentials=self.credentials)
         transport = kind.get_transport_class("grpc")
+        if not self.local:
+            return kind(transport=partial(transport, credentials=self.credentials, channel=bounded(transport)))
         return kind(transport=transport(channel=channel(self._settings.local_cloud["grpc"])))
+
+
+def bounded(transport: Any) -> Callable[..., Any]:
+    """What makes a transport's channel to Google: its own, but that no answer is taken above our bound."""
+
+    def create(host: str, *, options: Sequence[tuple[str, Any]] = (), **more: Any) -> Any:
+        ours = [option for option in options if option[0] != _RECEIVED[0]]
+        return transport.create_channel(host, options=[*ours, _RECEIVED], **more)
+
+    return create
 
 
 def channel(endpoint: str) -> Any:

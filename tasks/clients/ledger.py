@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,11 @@ class Ledger:
             connection.execute(changes.insert().values(**row))
             return _change(row)
 
-    def changes(self, kind: str | None = None, subject: str | None = None, limit: int = 100) -> list[Change]:
-        """The newest changes, newest first."""
+    def changes(
+        self, kind: str | None = None, subject: str | None = None, limit: int = 100, since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Change]:
+        """The newest changes, newest first; those from ``since`` up to, not including, ``until``."""
         from tasks.clients.ledger_schema import changes
 
         query = changes.select().order_by(changes.c.id.desc()).limit(limit)
@@ -63,6 +66,10 @@ class Ledger:
             query = query.where(changes.c.kind == kind)
         if subject is not None:
             query = query.where(changes.c.subject == subject)
+        if since is not None:
+            query = query.where(changes.c.at >= since.astimezone(UTC))
+        if until is not None:
+            query = query.where(changes.c.at < until.astimezone(UTC))
         return [_change(row) for row in self._read("reading the ledger's changes", query)]
 
     def last_verified(self, service: str, other_than: str = "") -> str | None:
@@ -106,6 +113,18 @@ class Ledger:
         if since is not None:
             query = query.where(table.c.at >= since.astimezone(UTC))
         return [_measurement(row) for row in reversed(self._read("reading the ledger's measurements", query))]
+
+    def reserve(self, name: str, calls: int, per: timedelta, longest: timedelta) -> timedelta | None:
+        """Take the next turn at a quota of ``calls`` in any ``per``; how long to wait for it.
+
+        None where it would be longer than ``longest``: then no turn is taken.
+        """
+        from tasks.clients import ledger_paces
+
+        with self._translated(f"taking a turn at {name}"), self._engine.begin() as connection:
+            self._take_turn(connection)
+            wait = ledger_paces.reserve(connection, name, calls, per.total_seconds(), longest.total_seconds())
+            return None if wait is None else timedelta(seconds=wait)
 
     def lock(self, name: str, holder: str = "") -> AbstractContextManager[None]:
         """Hold a named lock while inside; it ends with this process. Raises Conflict, naming the holder, when taken.

@@ -35,6 +35,18 @@ class Buckets:
         return math.exp((bucket - 0.5) * self.growth)
 
 
+#: For a question that is only estimated: whatever the buckets are, it reads the same.
+ANY_BUCKETS = Buckets(0.1, 0.001)
+
+
+def week_parameters(start: datetime, end: datetime, buckets: Buckets = ANY_BUCKETS) -> dict[str, Value]:
+    """What the query is asked with."""
+    return {
+        "since": start, "until": end, "start": (start - _EPOCH) // (datetime.resolution),
+        "per_bucket": 1 / buckets.growth, "shortest": buckets.shortest, "audit": AUDIT,
+    }  # fmt: skip
+
+
 class LogAnalytics:
     """The entries of one view, ``project.dataset._AllLogs``."""
 
@@ -46,11 +58,7 @@ class LogAnalytics:
 
         Hours are counted from ``start``. Raises what BigQuery.pages raises.
         """
-        parameters: dict[str, Value] = {
-            "since": start, "until": end, "start": (start - _EPOCH) // (datetime.resolution),
-            "per_bucket": 1 / self._buckets.growth, "shortest": self._buckets.shortest,
-            "audit": AUDIT,
-        }  # fmt: skip
+        parameters = week_parameters(start, end, self._buckets)
         text = log_analytics_sql.WEEK.format(table=self._table)
         waiting: list[Entry] | None = None
         for rows in self._bigquery.pages(text, parameters, f"reading the logs of {self._table}"):

@@ -1,4 +1,4 @@
-"""A week of Cloud Logging, page by page, within the quota.
+"""A week of Cloud Logging, page by page, within the quota and within bounds of memory.
 
 Safety property: a page is given once and in order, or an error is raised: a page that fails is asked for again with
 the same token, an empty page with a token means "go on", and only a page without a token is the last. So whoever reads
@@ -6,6 +6,11 @@ to the end has read everything.
 
 ``entries.list`` allows 60 calls a minute and project (https://cloud.google.com/logging/quotas). A review takes half of
 them at most: people look at logs too, and so does a deploy.
+
+An entry has up to 256 KB, so a thousand of them may be 256 MB. The channel takes no answer above ``MOST_ANSWER_BYTES``
+and refuses it by its length, before it is read; such a page is asked for again, a quarter as long, and pages grow back
+once they are small. Google says that a page's token should be presented with the same parameters: where another length
+were refused, StaleToken makes the reader begin its day again, with pages of the shorter length from the first one on.
 """
 
 from __future__ import annotations
@@ -15,14 +20,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-from tasks.clients.google import UNRETRIED, Google
+from tasks.clients.google import MOST_ANSWER_BYTES, UNRETRIED, Google
 from tasks.clients.logs import VIEWER
-from tasks.clients.polling import Pace, wait_for
-from tasks.errors import BadInput
+from tasks.clients.polling import Turns, wait_for
+from tasks.errors import BadInput, PermanentError
 from tasks.log_models import Entry, Page, Request
 
 PAGE = 1000
-CALLS_PER_MINUTE = 30
 #: A refused or failed page is asked for again for so long: the quota is one of a minute.
 PATIENCE = timedelta(minutes=10)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
@@ -32,39 +36,61 @@ TRACES = ("stack_trace", "exception", "exc_info", "stack", "traceback")
 SERVICES = ("service_name", "job_name", "database_id", "bucket_name", "module_id", "function_name")
 
 
+#: A page is this much shorter where one was too large, and longer again where it was far from it.
+STEP = 4
+TOO_LARGE = "message larger than max"
+
+
 class StaleToken(BadInput):
     """A page token that the API does not take any more: the reading must begin again at a known place."""
 
 
-_paces: dict[str, Pace] = {}
+class TooLarge(PermanentError):
+    """An answer of more bytes than are taken at once."""
 
 
 class LogPages:
-    """Pages of a project's entries. ``pace`` is by default one for all readers of this project in this process."""
+    """Pages of a project's entries, each at its turn."""
 
-    def __init__(self, google: Google, pace: Pace | None = None) -> None:
-        self._google = google
-        shared = _paces.setdefault(google.project, Pace(CALLS_PER_MINUTE, timedelta(minutes=1)))
-        self._pace = pace or shared
+    def __init__(self, google: Google, turns: Turns) -> None:
+        self._google, self._turns = google, turns
+        self._size = PAGE
 
     def between(self, start: datetime, end: datetime, filter_: str = "", token: str = "") -> Iterator[Page]:
         """The entries from ``start`` up to, not including, ``end``, oldest first, from a page token on.
 
         Raises StaleToken for a token that is not taken, TransientError when a page does not come for ten minutes.
         """
-        clauses = [f'timestamp>="{_text(start)}"', f'timestamp<"{_text(end)}"', *([f"({filter_})"] if filter_ else [])]
+        bounds = [f'timestamp>="{_text(start)}"', f'timestamp<"{_text(end)}"']
+        clauses = [*bounds, *([f"({filter_}\n)"] if filter_ else [])]  # a comment in it ends with its own line
         request = {
             "resource_names": [f"projects/{self._google.project}"], "filter": " AND ".join(clauses),
-            "order_by": "timestamp asc", "page_size": PAGE, "page_token": token,
+            "order_by": "timestamp asc", "page_token": token,
         }  # fmt: skip
         while True:
             page = self._page(request)
-            yield Page([read_entry(raw) for raw in page.entries], page.next_page_token)
-            if not page.next_page_token:
+            read = Page([read_entry(raw) for raw in page.entries], page.next_page_token)
+            request["page_token"] = read.token
+            del page  # else it would be in memory beside the next one
+            yield read
+            if not read.token:
                 return
-            request["page_token"] = page.next_page_token
 
     def _page(self, request: dict[str, Any]) -> Any:
+        """The next page, as long as its bytes let it be."""
+        while True:
+            try:
+                page = self._patiently({**request, "page_size": self._size})
+            except TooLarge:
+                if self._size == 1:
+                    raise
+                self._size = max(1, self._size // STEP)
+                continue
+            if self._size < PAGE and page.ByteSize() < MOST_ANSWER_BYTES // (2 * STEP):
+                self._size = min(PAGE, self._size * STEP)
+            return page
+
+    def _patiently(self, request: dict[str, Any]) -> Any:
         what = f"reading the logs of {self._google.project}"
         return wait_for(
             lambda: self._call(request, what), lambda _: True, PATIENCE, what, first=FIRST_PAUSE, most=LONGEST_PAUSE
@@ -75,13 +101,18 @@ class LogPages:
         from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
         from google.cloud.logging_v2.types import ListLogEntriesResponse
 
-        self._pace.take(timedelta(minutes=2), what)
+        self._turns.take(timedelta(minutes=2), what)
         with self._google.doing(what, VIEWER):
             try:
                 pages = self._google.client(LoggingServiceV2Client).list_log_entries(request=request, **UNRETRIED)
                 return ListLogEntriesResponse.pb(next(pages.pages))
             except exceptions.InvalidArgument as error:
                 _refuse(error, request, what)
+            except exceptions.ResourceExhausted as error:  # also the word of a quota, which is worth a retry
+                if TOO_LARGE in error.message:
+                    way_out = "leave the logger of such entries out by review.log_filter"
+                    raise TooLarge(f"{what} failed: {request['page_size']} entries are too large; {way_out}") from error
+                raise
 
 
 def _refuse(error: Any, request: dict[str, Any], what: str) -> NoReturn:

@@ -51,7 +51,7 @@ class Logs:
 
     def entries(self, filter_: str, since: datetime, limit: int = PAGE) -> list[LogLine]:
         """Read what a filter of Google's syntax finds since a time, oldest first."""
-        return [_read_line(entry) for entry in self._read(_since([f"({filter_})"] if filter_ else [], since), limit)]
+        return [_read_line(entry) for entry in self._read(_since([f"({filter_}\n)"] if filter_ else [], since), limit)]
 
     def execution_lines(self, execution: str, limit: int) -> list[str]:
         """The last lines that an execution of a job printed, oldest first. ``execution`` is its full resource name."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tasks.errors import TransientError
 
@@ -65,6 +65,50 @@ def _too_late(what: str, deadline: timedelta, failure: TransientError | None) ->
     )
 
 
+class Turns(Protocol):
+    """Whatever says when the next call may be made."""
+
+    def take(self, deadline: timedelta, what: str) -> None:
+        """Wait for a turn. Raises TransientError when none comes before the deadline; no turn is used up then."""
+
+
+class Reservations(Protocol):
+    """Where turns are taken that several processes share."""
+
+    def reserve(self, name: str, calls: int, per: timedelta, longest: timedelta) -> timedelta | None:
+        """Take the next turn; how long to wait for it, None where that would be longer than ``longest``."""
+
+
+class SharedPace:
+    """At most ``calls`` in any ``per``, of all processes together that take their turns in the same place."""
+
+    def __init__(
+        self,
+        place: Reservations,
+        name: str,
+        calls: int,
+        per: timedelta,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._place, self._name, self._calls, self._per = place, name, calls, per
+        self._sleep = sleep
+
+    def take(self, deadline: timedelta, what: str) -> None:
+        """Wait for a turn. Raises TransientError when none comes before the deadline; no turn is used up then."""
+        pause = self._place.reserve(self._name, self._calls, self._per, deadline)
+        if pause is None:
+            raise _no_turn(what, self._calls, self._per)
+        if pause > timedelta():
+            self._sleep(pause.total_seconds())
+
+
+def _no_turn(what: str, calls: int, per: timedelta) -> TransientError:
+    return TransientError(
+        f"{what} failed: more than {calls} calls in {per.total_seconds():g} s would break the API's quota; "
+        "retrying in a minute may clear this"
+    )
+
+
 class Pace:
     """At most ``calls`` in any ``per``; the next one waits for its turn. Safe to use from any thread."""
 
@@ -84,10 +128,7 @@ class Pace:
         """Wait for a turn. Raises TransientError when none comes before the deadline; no turn is used up then."""
         pause = self._reserve(deadline.total_seconds())
         if pause is None:
-            raise TransientError(
-                f"{what} failed: more than {self._calls} calls in {self._per:g} s would break the API's quota; "
-                "retrying in a minute may clear this"
-            )
+            raise _no_turn(what, self._calls, timedelta(seconds=self._per))
         if pause > 0:
             self._sleep(pause)
 

@@ -29,7 +29,8 @@ class Review(Frozen):
 
     ``marks`` is a file beside the estate's: the patterns that are muted or marked resolved. ``log_filter``, in Google's
     query language, leaves out what is not to be read. ``most_entries`` bounds the reading: 30,000 entries take a minute
-    of the API's quota. ``price`` is Cloud Logging's for what is stored.
+    of the API's quota, of which ``calls_per_minute`` are ours: Google allows a project 60 unless it was given more, and
+    every estate and worker with the same ledger shares them. ``price`` is Cloud Logging's for what is stored.
 
     ``log_dataset`` is the view of a Log Analytics bucket's linked dataset, ``project.dataset._AllLogs``. Where it is
     named, logs are read there by one query, which may read no more than ``maximum_bytes_billed``.
@@ -39,6 +40,7 @@ class Review(Frozen):
     marks: str = "review-marks.toml"
     log_filter: str = ""
     most_entries: int = Field(5_000_000, ge=1000)
+    calls_per_minute: int = Field(30, ge=1, le=6000)
     price: Price = Price()
     log_dataset: TableName | None = None
     maximum_bytes_billed: int = Field(100_000_000_000, ge=10_485_760)

@@ -68,8 +68,9 @@ def _rotate_secrets(folder: Path, stack: Stack) -> list[Scenario]:
 
 
 def _weekly_review(folder: Path, stack: Stack) -> list[Scenario]:
-    estate = Sample(folder / "estate", "chaos-review").write().seed()
-    return [WeeklyReviewScenario(estate, stack.control)]
+    paged = Sample(folder / "estate", "chaos-review").write().seed()
+    viewed = Sample(folder / "viewed", "chaos-view").write().seed()
+    return [WeeklyReviewScenario(paged, stack.control), WeeklyReviewScenario(viewed, stack.control, in_view=True)]
 
 
 def _released(folder: Path, project: str) -> Sample:

@@ -11,7 +11,11 @@ import pytest
 from deployments.doctor import Answer, examine, print_findings
 from deployments.permissions import ROLES, missing_roles
 from deployments.stack.folder import Folder
+from tasks.clients.google import Google
 from tasks.errors import OpsError
+from tasks.estate import Estate
+from tasks.settings import settings
+from tests import corpus, log_analytics
 
 ESTATE = Path(__file__).parents[2] / "estate.toml"
 
@@ -33,6 +37,22 @@ def test_each_api_is_asked_and_what_is_missing_has_its_way_out(found: list[Answe
     assert "run 'caretaker up'" in by_check["Prefect's API"].says
     assert "run 'caretaker up'" in by_check["ledger"].says
     assert not by_check["database pyplots"].ok
+
+
+def test_a_log_dataset_that_is_not_there_is_named_and_one_that_is_can_be_read(
+    local_cloud: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project: str
+) -> None:
+    monkeypatch.setenv("CARETAKER_STATE", str(local_cloud.state))
+    file = tmp_path / "estate.toml"
+    text = ESTATE.read_text().replace("pyplots-local", project)
+    file.write_text(text.replace("[review]\n", f'[review]\nlog_dataset = "{project}.logs._AllLogs"\n'))
+    (missing,) = (one for one in examine(Folder(local_cloud.state), file) if one.check == "log dataset")
+    assert not missing.ok
+    assert "Not found" in missing.says
+    google = Google(Estate.load(file).google, settings())
+    log_analytics.fill(google, corpus.entries(4, 20, project=project))
+    (there,) = (one for one in examine(Folder(local_cloud.state), file) if one.check == "log dataset")
+    assert there.ok, there.says
 
 
 def test_one_failed_check_is_exit_status_1(found: list[Answer], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 from prefect import flow
 
 import tasks.costs as steps
-from tasks.cost_models import CostReview
+from tasks.cost_models import CostReview, CostsTold
 from tasks.site import Site, open_site
-from tests.billing import TABLE, Export
+from tests.billing import TABLE, Export, Line
 from tests.sample import Sample, run
 from tests.stack import Stack
 
@@ -24,9 +25,9 @@ DAY = timedelta(days=1)
 
 
 @flow(name="test-review-costs")
-async def review(site: Site, week: date, now: datetime) -> CostReview:
+async def review(site: Site, week: date, now: datetime, told: CostsTold | None = None) -> CostReview:
     """What the weekly review does of costs."""
-    return await steps.review_costs(site, week, now)
+    return await steps.review_costs(site, week, now, told)
 
 
 def site_of(folder: Path, stack: Stack, **export: object) -> Site:
@@ -77,8 +78,6 @@ def test_each_part_of_the_report_is_there(told: CostReview) -> None:
     assert {(one.of, one.name) for one in told.labels} == {("service", "api"), ("service", "frontend")}
     assert [invoice.month for invoice in told.invoices] == [f"2026{month:02d}" for month in range(6, 12)]
     assert told.invoices[-3].tax > 0
-    assert told.restatement is not None
-    assert told.restatement.late_lines > 0
     spikes = [one for one in told.anomalies if one.kind == "spike"]
     assert [(one.sku, one.days) for one in spikes] == [("Log Storage cost", (WEEK + 2 * DAY, WEEK + 3 * DAY))]
     assert any("Log Storage" in finding.subject and "EUR" in finding.what for finding in told.findings)
@@ -149,3 +148,28 @@ def test_an_export_that_is_not_there_is_a_finding(stack: Stack, tmp_path: Path) 
     (finding,) = found.findings
     assert "Not found: Dataset" in finding.what
     assert "check the name in the estate file, and that the export is switched on" in finding.what
+
+
+def test_three_mondays_in_a_row_judge_every_day_once_and_restate_only_what_they_told(site: Site) -> None:
+    export, told, judged, restated = Export(site.google, since=WEEK - 28 * DAY), None, [], []
+    for week in (WEEK - 14 * DAY, WEEK - 7 * DAY, WEEK):
+        monday = datetime(week.year, week.month, week.day, 6, tzinfo=UTC) + 7 * DAY
+        found = run(review(site, week, monday, told))
+        assert found.freshness is not None
+        assert found.this is not None
+        days, known = found.freshness.judged, [line for line in export.lines if line.exported <= monday]
+        assert found.this.net == _net(known, days)
+        if told is not None and found.restatement is not None:
+            then = [told.since + n * DAY for n in range((told.through - told.since).days + 1)]
+            assert found.restatement.told == _net([line for line in known if line.exported <= told.as_of], then)
+            assert found.restatement.now == _net(known, then)
+            restated.append(found.restatement.late_lines)
+        judged += days
+        told = steps.told_by(found, monday, told)
+    assert judged == [WEEK - 14 * DAY + n * DAY for n in range(19)], "to the Friday of the third week, no day twice"
+    assert len(restated) == 2
+    assert all(restated), "the export has no late line: nothing would be shown"
+
+
+def _net(lines: Sequence[Line], days: Sequence[date]) -> Decimal:
+    return sum((line.net for line in lines if line.kind == "regular" and line.day in days), Decimal(0))

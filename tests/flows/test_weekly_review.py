@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 
+from tasks import log_weeks
 from tasks.clients import log_pages
 from tasks.clients.google import UNRETRIED
-from tasks.clients.polling import Pace
 from tasks.log_models import Week
 from tasks.models import Change
 from tasks.review_models import ReviewVerdict
@@ -75,10 +75,16 @@ def entries_of_the_ledger(sample: Sample, week: Week) -> list[Change]:
 
 def with_logs(sample: Sample, numbers: tuple[int, ...]) -> Sample:
     """The sample with its last weeks of logs."""
-    # The quota is the real one for a person; here nobody else reads this project.
-    log_pages._paces[sample.project] = Pace(10_000, timedelta(minutes=1))
+    unhurried(sample)
     for number, week in zip(numbers, weeks(len(numbers)), strict=True):
         write(sample, corpus.entries(number, ENTRIES, week, sample.project, only=STATEMENTS))
+    return sample
+
+
+def unhurried(sample: Sample) -> Sample:
+    """The estate with more of the quota than there is: here nobody else reads this project."""
+    text = sample.estate_file.read_text()
+    sample.estate_file.write_text(text.replace("[review]\n", "[review]\ncalls_per_minute = 6000\n"))
     return sample
 
 
@@ -93,6 +99,7 @@ def without_costs(sample: Sample, *, review: str = "") -> Sample:
 def with_costs(sample: Sample, stack: Stack) -> Sample:
     """The estate as it is shipped, and a bill in the local cloud."""
     sample.write_estate()
+    unhurried(sample)
     now = datetime.now(UTC)
     began = str((now - timedelta(days=100)).date())
     stack.control.export_billing(sample.project, "billing", TABLE, began, currency="EUR", seed=5, until=now.isoformat())
@@ -145,7 +152,7 @@ def test_a_week_reviewed_again_leaves_the_same_bytes_and_one_line_in_the_ledger(
 ) -> None:
     week = weeks(1)[0]
     kept = stored(reviewed, week)
-    assert set(kept) == {"asked.json", "history.json", "report.html", "report.md", "findings.json"}
+    assert set(kept) == {"asked.json", "history.json", "report.html", "report.md", "findings.json", "told.json"}
     after = newest(stack, reviewed)
     assert review(reviewed, week).findings == told.findings
     assert calls(stack, reviewed, after) == []
@@ -187,6 +194,33 @@ def test_the_page_fits_a_phone_and_asks_nobody_for_anything(
         browser.close()
     assert asked == [file.as_uri()]
     assert said == []
+
+
+def test_quota_a_failed_page_and_an_empty_one_shorten_nothing_and_a_broken_run_is_gone_on_with(
+    new_sample: Callable[..., Sample], stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_pages, "PAGE", 60)
+    monkeypatch.setattr(log_weeks, "PAGES_BETWEEN_CHECKPOINTS", 3)
+    sample, week = without_costs(with_logs(new_sample("halfway"), (4,))), weeks(1)[0]
+    plant = stack.control.plant
+    planted = [
+        plant(
+            LIST, "error", project=sample.project, nth=2, times=2, code="RESOURCE_EXHAUSTED", message="Quota exceeded"
+        ),
+        plant("LoggingServiceV2.Page", "page_cut", project=sample.project, nth=3),
+        # Met until it is taken away: an answer that a busy machine lost is asked for again.
+        plant(LIST, "error", project=sample.project, nth=15, times=99, code="PERMISSION_DENIED", message="no"),
+    ]
+    assert "roles/logging.viewer" in str(review(sample, week))
+    assert all(stack.control.fault(one)["met"] for one in planted)
+    stack.control.remove(planted[-1])
+    assert set(stored(sample, week)) == {"asked.json", "reading-day.json.gz", "reading-page.json.gz"}
+    after = newest(stack, sample)
+    result = review(sample, week)
+    assert (result.verdict, result.read) == ("reviewed", ENTRIES), result
+    asked = [call for call in stack.control.calls(project=sample.project, after=after) if call.method == LIST]
+    assert len(asked) < 20, "it began from the week's beginning"
+    assert len(entries_of_the_ledger(sample, week)) == 1
 
 
 def test_a_week_that_is_not_read_to_its_end_says_so(new_sample: Callable[..., Sample]) -> None:

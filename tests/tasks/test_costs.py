@@ -42,13 +42,13 @@ def test_a_week_of_complete_days_is_judged() -> None:
 def test_two_answers_about_one_week_that_disagree_are_an_error() -> None:
     (finding,) = review(missing="0.01").findings
     assert finding.severity == "error"
-    assert "add up to 70, its SKUs to 69.99" in finding.what
+    assert "add up to 70, their SKUs to 69.99" in finding.what
 
 
 def test_nothing_is_said_of_days_that_are_not_complete() -> None:
     newest = datetime(2026, 11, 6, 20, tzinfo=UTC)
     found = review(newest)
-    assert (found.state, found.why) == ("partial", "4 of 7 days are not complete")
+    assert (found.state, found.why) == ("partial", "Thu 5 to Sun 8 Nov are not complete yet")
     assert found.this == found.before == Spend(cost=Decimal(33), credits=Decimal(-3))
     assert review(newest, stale=True).state == "stale"
 

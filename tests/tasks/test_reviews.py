@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tasks import review_text
-from tasks.analysis.review_findings import told
+from tasks.analysis.review_findings import chosen, others, told
 from tasks.cost_models import CostReview
 from tasks.log_models import Coverage, Happened, Judged, LogReview, PatternWeek, ServiceWeek, Week
 from tasks.models import Change, Finding
 from tasks.pages import render
-from tasks.review_models import Around, Marks, Mute, Review, ReviewVerdict, SecretAge
+from tasks.review_models import Around, Marks, Mute, Review, ReviewVerdict, SecretAge, Told
 from tasks.review_page import page_of
 
 WEEK = Week.named("2026-W47", "Europe/Berlin")
@@ -169,7 +169,7 @@ def test_a_notification_is_short_and_says_the_worst_first() -> None:
     assert len(lines) <= 12
     assert all(len(line) < 300 for line in lines)
     assert lines[-1] == "http://link"
-    assert "and 16 more" in text
+    assert "and 16 more: 15 new, 1 backups" in text
 
 
 def test_the_costs_findings_are_in_the_list_and_the_summary() -> None:
@@ -179,3 +179,57 @@ def test_the_costs_findings_are_in_the_list_and_the_summary() -> None:
     )  # fmt: skip
     assert "costs" in kinds(logs(), costs)
     assert "not judged, no such table" in review_text.costs_line(costs)
+
+
+def crowded() -> tuple[Told, ...]:
+    """A week of sixty new errors, in which a budget is over, a drill failed and a secret is late."""
+    patterns = tuple(
+        judged(template=f"error {number}").model_copy(update={"pattern": pattern_of(number)}) for number in range(60)
+    )
+    costs = COSTS.model_copy(update={"findings": (
+        Finding(severity="error", subject="budget", what="over"),
+        Finding(severity="warning", subject="Cloud Run: CPU", what="cost 30.00 EUR"),
+    )})  # fmt: skip
+    around = Around.model_validate({
+        "backups": (_level("failed"),), "secrets": (SecretAge(secret="s", version=1, days=99, most_days=90),),
+    })  # fmt: skip
+    return told(logs(*patterns), costs, around, ASKED)
+
+
+def pattern_of(number: int) -> PatternWeek:
+    made = judged().pattern
+    return made.model_copy(update={"id": f"{number:012}", "count": number + 1, "template": f"error {number}"})
+
+
+def test_of_one_severity_the_kinds_take_turns_each_with_its_gravest_first() -> None:
+    found = crowded()
+    assert [one.kind for one in found[:5]] == ["new", "budget", "backups", "new", "new"]
+    assert [one.count for one in found if one.kind == "new"] == list(range(60, 0, -1))
+    assert [one.severity for one in found] == ["error"] * 62 + ["warning"] * 2
+
+
+def test_every_kind_is_among_those_that_are_shown_and_the_rest_are_counted_by_kind() -> None:
+    found = crowded()
+    shown = chosen(found, 6)
+    assert {one.kind for one in shown} == {"new", "budget", "backups", "costs", "secret"}
+    assert list(shown) == [one for one in found if one in shown], "in their order"
+    assert others(found, shown) == "58 more: 58 new"
+    assert others(shown, shown) == ""
+    made = review().model_copy(update={"told": found})
+    assert "more: " in review_text.markdown(made, "h", (), "")
+    assert "in findings.json" in review_text.markdown(made, "h", (), "")
+    for text in (review_text.markdown(made, "h", (), ""), render(page_of(made, "h", ()))):
+        assert "secret s" in text
+        assert "budget" in text
+
+
+def test_what_a_person_wrote_of_a_change_is_masked_like_a_line() -> None:
+    careless = change(BEGAN - timedelta(minutes=5)).model_copy(update={"why": "password=hunter2 was wrong"})
+    (new,) = (one for one in told(logs(judged()), COSTS, Around(changes=(careless,)), ASKED) if one.kind == "new")
+    assert "hunter2" not in new.changes[0]
+    assert "password=<secret>" in new.changes[0]
+
+
+def test_changes_that_were_not_read_are_told() -> None:
+    (found,) = (one for one in told(logs(), COSTS, Around(changes_since=BEGAN), ASKED) if one.subject == "ledger")
+    assert "those before Tue 17 Nov 05:00 UTC stand beside no finding" in found.what

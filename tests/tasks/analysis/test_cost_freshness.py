@@ -56,3 +56,28 @@ def test_an_export_that_stands_still_completes_nothing_however_late_it_gets() ->
 def test_the_last_week_is_the_one_that_is_over_in_the_zone(now: datetime, week: date) -> None:
     assert last_week(now, ZONE) == week
     assert monday(week) == week
+
+
+def test_the_weekend_that_a_monday_left_is_judged_on_the_next_one_and_no_day_twice() -> None:
+    told, judged = None, []
+    for number in range(4):
+        monday_ = datetime(2026, 11, 9, 5, tzinfo=UTC) + timedelta(days=7 * number)
+        found = freshness(monday_, WEEK + timedelta(days=7 * number), ZONE, SETTLE, told)
+        judged += found.judged
+        told = found.judged[-1]
+        assert f"{told:%A}" == "Friday"
+        assert [f"{day:%a}" for day in found.incomplete] == ["Sat", "Sun"]
+    assert judged == [WEEK + timedelta(days=n) for n in range(5 + 3 * 7)]
+
+
+def test_a_review_that_is_made_late_judges_to_its_own_sunday_and_the_next_one_begins_after_it() -> None:
+    late = freshness(datetime(2026, 11, 12, 20, tzinfo=UTC), WEEK, ZONE, SETTLE, date(2026, 10, 30))
+    assert (late.judged[0], late.judged[-1], late.incomplete) == (date(2026, 10, 31), date(2026, 11, 8), ())
+    after = freshness(datetime(2026, 11, 16, 5, tzinfo=UTC), date(2026, 11, 9), ZONE, SETTLE, late.judged[-1])
+    assert after.judged[0] == date(2026, 11, 9)
+
+
+def test_days_that_no_review_judged_for_more_than_four_weeks_are_passed_over_and_named() -> None:
+    found = freshness(datetime(2026, 11, 30, tzinfo=UTC), WEEK, ZONE, SETTLE, date(2026, 9, 30))
+    assert len(found.judged) == 28
+    assert (found.passed_over[0], found.passed_over[-1]) == (date(2026, 10, 1), date(2026, 10, 11))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from tasks.analysis import costs
-from tasks.cost_models import DayCost, Forecast, InvoiceLine, LabelSpend, ServiceRestated, SkuDay, Spend
+from tasks.cost_models import (
+    Compared,
+    CostsTold,
+    DayCost,
+    Forecast,
+    InvoiceLine,
+    LabelSpend,
+    ServiceRestated,
+    SkuDay,
+    Spend,
+)
 from tasks.estate import Unit
 
 WEEK = date(2026, 11, 2)
@@ -84,7 +94,8 @@ def test_a_restatement_adds_up_and_names_the_services_that_changed() -> None:
         ServiceRestated(service="run", told=Decimal(10), now=Decimal("10.5"), late_lines=3),
         ServiceRestated(service="sql", told=Decimal(4), now=Decimal(4), late_lines=0),
     ]
-    told = costs.restatement(WEEK, "2026-11-09T00:00:00Z", services)
+    then = CostsTold(since=WEEK, through=WEEK + 6 * DAY, as_of=datetime(2026, 11, 9, tzinfo=UTC))
+    told = costs.restatement(then, services)
     assert (told.told, told.now, told.change, told.late_lines) == (Decimal(14), Decimal("14.5"), Decimal("0.5"), 3)
     assert [one.service for one in told.services] == ["run"]
 
@@ -107,3 +118,20 @@ def test_a_budget_is_judged_by_what_is_spent_and_what_is_expected(
 def test_without_a_forecast_a_budget_is_judged_by_what_is_spent() -> None:
     assert costs.budget(Decimal(100), "202611", Decimal("99"), None).verdict == "within"
     assert costs.budget(Decimal(100), "202611", Decimal("100.01"), None).verdict == "over"
+
+
+def test_days_are_compared_with_as_many_before_that_are_none_of_themselves() -> None:
+    for length in (1, 5, 7, 8, 14, 28):
+        days = [WEEK + n * DAY for n in range(length)]
+        earlier = costs.before(days)
+        assert [day.weekday() for day in earlier] == [day.weekday() for day in days]
+        assert not set(earlier) & set(days)
+
+
+def test_what_moved_most_comes_first_up_or_down_and_what_stood_still_is_left_out() -> None:
+    def pair(name: str, this: str, then: str) -> Compared:
+        return Compared(name=name, this=Spend(cost=Decimal(this)), before=Spend(cost=Decimal(then)))
+
+    pairs = (pair("up", "9", "5"), pair("down", "1", "8"), pair("still", "70", "70.001"), pair("less", "2", "1"))
+    assert [one.name for one in costs.movers(pairs, 2)] == ["down", "up"]
+    assert [one.name for one in costs.movers(pairs, 9)] == ["down", "up", "less"]

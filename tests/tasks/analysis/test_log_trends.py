@@ -26,12 +26,12 @@ def hourly(week: Week, count: int = 1, until: int = 200) -> dict[int, int]:
     return dict.fromkeys(range(min(week.hours, until)), count)
 
 
-def history(*weeks: dict[int, int] | None, level: str = "error") -> History:
-    """What reviews of weeks leave, in which one pattern was seen as told; None: not at all."""
+def history(*weeks: dict[int, int] | None, level: str = "error", cut: tuple[int, ...] = ()) -> History:
+    """What reviews of weeks leave, in which one pattern was seen as told; None: not at all. ``cut``: not read whole."""
     made = None
-    for week, counts in zip(WEEKS, weeks, strict=False):
+    for number, (week, counts) in enumerate(zip(WEEKS, weeks, strict=False)):
         found = [] if counts is None else [seen(week, counts, level=level)]
-        made = next_history(week, found, made)
+        made = next_history(week, found, made, complete=number not in cut)
     assert made is not None
     return made
 
@@ -168,3 +168,28 @@ def test_a_line_of_every_midnight_is_daily_in_weeks_of_167_and_169_hours_too() -
         week = Week.named(name, ZONE)
         midnights = {round((start - week.start).total_seconds() / 3600): 1 for start, _ in week.days}
         assert past_of(week, seen(week, midnights)).days == 7, name
+
+
+def test_a_week_that_was_cut_makes_nothing_escalate_return_or_be_new() -> None:
+    few, many = dict.fromkeys(range(50), 1), dict.fromkeys(range(150), 2)
+    assert verdict(many, history(few, few)) == ["escalating"]
+    assert verdict(many, history(few, few, cut=(0, 1))) == ["steady"]
+    assert verdict(many, history(many, few, cut=(1,))) == ["steady"]
+    assert verdict({1: 1}, history({1: 1}, None, None, cut=(2,))) == ["steady"]
+    assert verdict({1: 1}, history({1: 1}, None, None, None, cut=(2,))) == ["regressed"]
+    assert verdict({1: 1}, history(None, cut=(0,))) == ["first"]
+    assert verdict({1: 1}, history(None, None, cut=(0,))) == ["new"]
+
+
+def test_a_heartbeat_that_a_cut_week_lacks_has_vanished_only_where_whole_weeks_had_it() -> None:
+    every = hourly(WEEKS[0])
+    for cut in ((), (1,)):
+        missed = None if cut else every
+        assert verdict(None, history(every, missed, every, level="info", cut=cut), level="info") == ["vanished"]
+    assert verdict(None, history(every, every, level="info", cut=(0,)), level="info") == []
+    assert verdict(None, history(every, every, level="info"), level="info", complete=False) == []
+
+
+def test_a_history_forgets_which_weeks_were_cut_with_the_weeks_themselves() -> None:
+    kept = history({1: 1}, {1: 1}, {1: 1}, cut=(0, 2))
+    assert (kept.cut, kept.whole_weeks) == ((WEEKS[0].name, WEEKS[2].name), (WEEKS[1].name,))

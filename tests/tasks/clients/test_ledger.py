@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,3 +229,54 @@ def test_a_wrong_password_is_told_without_the_password(database):
 def test_a_database_that_is_not_there_is_worth_a_retry(tmp_path):
     with pytest.raises(TransientError, match="preparing the ledger on u@d failed"):
         Ledger(f"postgresql+psycopg://u:p@/d?host={tmp_path}").ensure()
+
+
+def test_changes_are_read_of_a_time(ledger):
+    for hour in range(4):
+        ledger.append(change(f"k{hour}", at=NOON + timedelta(hours=hour)))
+    found = ledger.changes(since=NOON + timedelta(hours=1), until=NOON + timedelta(hours=3))
+    assert [one.key for one in found] == ["k2", "k1"]
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_turns_at_a_quota_are_shared_by_whoever_has_the_same_ledger(ledger, url):
+    other = Ledger(url)
+    waits = [(ledger, other)[number % 2].reserve("p/list", 4, MINUTE, MINUTE) for number in range(6)]
+    assert waits[:4] == [timedelta()] * 4
+    assert all(50 < wait.total_seconds() <= 60 for wait in waits[4:])
+    assert other.reserve("q/list", 4, MINUTE, MINUTE) == timedelta(), "another project's quota is its own"
+
+
+def test_a_turn_that_is_too_far_away_is_refused_and_not_used_up(ledger):
+    assert ledger.reserve("p/list", 1, timedelta(seconds=0.4), MINUTE) == timedelta()
+    for _ in range(3):
+        assert ledger.reserve("p/list", 1, timedelta(seconds=0.4), timedelta(seconds=0.01)) is None
+    time.sleep(0.5)
+    assert ledger.reserve("p/list", 1, timedelta(seconds=0.4), MINUTE) == timedelta()
+
+
+def _take(url: str, times: int) -> list[float]:
+    """In a process of its own: when it had its turns."""
+    ledger, had = Ledger(url), []
+    for _ in range(times):
+        wait = ledger.reserve("p/list", 5, timedelta(seconds=1), MINUTE)
+        time.sleep(wait.total_seconds())
+        had.append(time.time())
+    return had
+
+
+def test_three_processes_at_once_and_one_that_was_killed_never_take_more_than_the_quota(ledger, url):
+    context = multiprocessing.get_context("spawn")
+    killed = context.Process(target=_take, args=(url, 1000))
+    killed.start()
+    with context.Pool(3) as pool:
+        working = pool.starmap_async(_take, [(url, 6)] * 3)
+        time.sleep(1.5)
+        killed.kill()
+        killed.join()
+        had = sorted(at for each in working.get(60) for at in each)
+    assert len(had) == 18
+    spans = [later - earlier for earlier, later in zip(had, had[5:], strict=False)]
+    assert min(spans) > 0.9, "six turns within one span"

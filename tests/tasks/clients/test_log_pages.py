@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 
+from tasks.clients import google as google_module
 from tasks.clients import log_pages
-from tasks.clients.google import UNRETRIED
-from tasks.clients.log_pages import LogPages, StaleToken
+from tasks.clients.google import UNRETRIED, Google
+from tasks.clients.log_pages import LogPages, StaleToken, TooLarge
 from tasks.clients.monitoring import Monitoring
 from tasks.clients.polling import Pace
 from tasks.errors import NotAllowed
 from tasks.log_models import Entry
+from tests.tasks.clients.conftest import Place
 
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 END = BEGIN + timedelta(hours=1)
@@ -139,3 +141,55 @@ def test_the_platform_counts_what_was_written_in_a_time(google: Any) -> None:
     put(google, *lines(2), at=END)
     assert Monitoring(google).log_entries(BEGIN, END) == 7
     assert Monitoring(google).log_entries(BEGIN - timedelta(hours=1), BEGIN) is None
+
+
+@pytest.fixture
+def narrow(google: Any, monkeypatch: pytest.MonkeyPatch) -> Google:
+    """The same project through a channel that takes answers of 64 KiB."""
+    most = 64 * 1024
+    options = [option for option in google_module._CHANNEL_OPTIONS if option[0] != google_module._RECEIVED[0]]
+    monkeypatch.setattr(google_module, "_CHANNEL_OPTIONS", [*options, (google_module._RECEIVED[0], most)])
+    monkeypatch.setattr(google_module, "_channels", {})
+    monkeypatch.setattr(log_pages, "MOST_ANSWER_BYTES", most)
+    return Google(Place(google.project), google._settings)
+
+
+def test_pages_of_large_entries_are_shorter_and_grow_back_and_nothing_is_left_out(
+    google: Any, narrow: Google, pages: LogPages, monkeypatch: pytest.MonkeyPatch, faults: Any, project: str
+) -> None:
+    monkeypatch.setattr(log_pages, "PAGE", 64)
+    large, small = [{"text_payload": f"{number} {'x' * 20_000}"} for number in range(6)], lines(120)
+    put(google, *small[:50], *large, *small[50:])
+    found = read(LogPages(narrow, pages._turns))
+    assert [entry.text for entry in found] == [one["text_payload"] for one in [*small[:50], *large, *small[50:]]]
+    asked = [call for call in faults.calls(project=project) if call.method.endswith("ListLogEntries")]
+    assert len(asked) < 20
+
+
+def test_one_entry_that_is_too_large_alone_is_an_error_that_says_what_to_do(
+    google: Any, narrow: Google, pages: LogPages
+) -> None:
+    put(google, {"text_payload": "x" * 70_000})
+    with pytest.raises(TooLarge, match=r"1 entries are too large; leave the logger of such entries out by review"):
+        read(LogPages(narrow, pages._turns))
+
+
+def test_a_filter_that_ends_in_a_comment_does_not_take_the_bounds_of_time_away(google: Any, pages: LogPages) -> None:
+    put(google, {"text_payload": "before"}, at=BEGIN - timedelta(seconds=1))
+    put(google, {"text_payload": "in"}, {"text_payload": "loud", "severity": "ERROR"})
+    found = pages.between(BEGIN, END, filter_="severity<ERROR -- errors are read elsewhere")
+    assert [entry.text for page in found for entry in page.entries] == ["in"]
+
+
+def test_the_channel_to_google_bounds_what_it_takes_and_keeps_its_own_other_options() -> None:
+    made: dict[str, Any] = {}
+
+    class Transport:
+        @staticmethod
+        def create_channel(host: str, **more: Any) -> None:
+            made.update(more, host=host)
+
+    theirs = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    google_module.bounded(Transport)("logging.googleapis.com", options=theirs, scopes=None)
+    assert made["options"] == [("grpc.max_send_message_length", -1), google_module._RECEIVED]
+    assert (made["host"], made["scopes"]) == ("logging.googleapis.com", None)
