@@ -15,16 +15,16 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.approvals import GivenApproval
-from tasks.drills import chosen_database
+from tasks.drill_plan import chosen_database
 from tasks.forms import DatabaseName, Form
 from tasks.ground import refuse_freeze
-from tasks.notifications import TELLS
 from tasks.site import open_site
 from tasks.upkeep_care import approved, care, care_locked, not_approved, rehearse, settle
 from tasks.upkeep_look import length_of, look, prove_ground
 from tasks.upkeep_plans import make_plan
 from tasks.upkeep_record import compare_next_time, concluded, looked_at, planned, record, tell
 from tasks.upkeep_store import broken_off, close_window, effects_since, measure, opened, write_window
+from tasks.verdicts import SCHEDULED
 
 
 class MaintainDatabase(Form):
@@ -44,7 +44,7 @@ class MaintainDatabase(Form):
     dry_run: bool = Field(False, description="Show the plan; write nothing")
 
 
-@flow(name="maintain-database", flow_run_name="maintain database", timeout_seconds=6 * 3600, **TELLS)
+@flow(name="maintain-database", flow_run_name="maintain database", timeout_seconds=6 * 3600, **SCHEDULED)
 async def maintain_database(request: MaintainDatabase) -> Any:
     """Look, plan, do what is light, ask for what is heavy, do that, verify, record."""
     length = length_of(request.window_minutes)

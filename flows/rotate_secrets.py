@@ -20,7 +20,6 @@ from pydantic import Field
 from tasks.forms import Form
 from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
-from tasks.notifications import TELLS
 from tasks.record import publish_report, tell
 from tasks.releases import settle
 from tasks.rotation_reports import rotation_report
@@ -36,6 +35,7 @@ from tasks.rotations import (
     summary,
 )
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 #: Secret Manager's own rule for a name.
 SecretNames = Annotated[
@@ -62,7 +62,7 @@ class RotateSecrets(Form):
     force: bool = Field(False, description="Rotate inside a freeze window; an emergency does anyway")
 
 
-@flow(name="rotate-secrets", flow_run_name="rotate secrets", timeout_seconds=4 * 3600, **TELLS)
+@flow(name="rotate-secrets", flow_run_name="rotate secrets", timeout_seconds=4 * 3600, **SCHEDULED)
 async def rotate_secrets(request: RotateSecrets) -> Any:
     """Look, plan, make new credentials, prove them, release, verify, take the old ones out of use, record."""
     began = time.monotonic()
@@ -86,6 +86,6 @@ async def rotate_secrets(request: RotateSecrets) -> Any:
         planned = verdict.model_copy(update={"report": shown})
         return planned if good(verdict) else Failed(message=verdict.why or verdict.verdict, data=planned)
     well = good(verdict) and not asks_a_person(verdict)
-    told = await tell(site, "rotation", shown, title, verdict.why or "every credential was replaced", well=well)
+    told = await tell(site, "rotation", shown, title, verdict.why or "every credential was replaced", aloud=not well)
     done = verdict.model_copy(update={"findings": told, "report": shown})
     return done if good(verdict) else Failed(message=verdict.why or verdict.verdict, data=done)

@@ -128,7 +128,7 @@ async def show(site: Site, database: Database, verdict: DrillVerdict) -> Any:
     title = f"backups of {site.estate.name}/{database.name}: {headline(done)}"
     body = "; ".join(filter(None, (done.worse, done.why)))
     well = done.verdict == "passed" and not done.worse
-    told = await tell(site, "verify-backups", report, title, body, well=well)
+    told = await tell(site, "verify-backups", report, title, body, aloud=not well)
     done = done.model_copy(update={"report": report, "findings": (*done.findings, *told)})
     if done.verdict == "passed":
         return done

@@ -17,7 +17,7 @@ from prefect import task
 from tasks import progress
 from tasks.approvals import Question, approve
 from tasks.clients.upkeep_work import Workshop
-from tasks.drills import plan_drill
+from tasks.drill_plan import plan_drill
 from tasks.errors import Refused
 from tasks.estate import Database
 from tasks.locks import drill_locked, services_locked
@@ -25,7 +25,8 @@ from tasks.maintenance_models import Action, Effect, GuardNote, MaintenancePlan,
 from tasks.models import SecretPin
 from tasks.policies import WAIT, WRITE
 from tasks.runs import run_name
-from tasks.scratch import Copy, open_copy, restore, scratch_instance, sweep
+from tasks.scratch import Copy, open_copy, restore
+from tasks.scratch_removal import scratch_instance, sweep
 from tasks.site import Site
 from tasks.upkeep_look import upkeep
 from tasks.upkeep_store import keep_effect, read_effects, settled, write_window

@@ -129,7 +129,7 @@ async def tell(site: Site, database: Database, verdict: MaintenanceVerdict) -> A
     well = done.verdict not in ("failed", "incomplete") and not urgent
     body = "; ".join(filter(None, (done.why, *(f"{one.subject}: {one.what}" for one in urgent))))
     title, topic = f"care of {site.estate.name}/{database.name}: {done.verdict}", f"care of {database.name}"
-    done = done.model_copy(update={"findings": await announce(site, title, body, topic=topic, well=well)})
+    done = done.model_copy(update={"findings": await announce(site, title, body, topic=topic, aloud=not well)})
     return Failed(message=done.why, data=done) if done.verdict == "failed" else done
 
 
