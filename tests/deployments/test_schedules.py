@@ -60,8 +60,10 @@ DAILY = {
     "take_manifest": Rule(every, time(21, 50), "UTC", (365, 365)),
     "update_dependencies first-monday": Rule(first(MON), time(8, 30), BERLIN, (12, 12)),
     "update_dependencies daily": Rule(every, time(5, 10), BERLIN, (365, 365)),
-    "rotate_secrets": Rule(first(TUE), None, BERLIN, (12, 12)),
-    "maintain_database": Rule(first(SUN, range(1, 13, 3)), None, BERLIN, (4, 4)),
+    "rotate_secrets first-tuesday": Rule(first(TUE), time(9, 30), BERLIN, (12, 12)),
+    "rotate_secrets finish": Rule(every, time(5, 50), BERLIN, (365, 365)),
+    "maintain_database first-sunday-of-the-quarter": Rule(first(SUN, range(1, 13, 3)), time(3), BERLIN, (4, 4)),
+    "maintain_database daily-look": Rule(every, time(4, 40), BERLIN, (365, 365)),
 }
 EVERY_FIVE_MINUTES = {"record_heartbeat", "reconcile"}
 
