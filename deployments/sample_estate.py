@@ -139,11 +139,13 @@ def _login(sql: CloudSql, database: Database, url: SecretStr) -> SecretStr:
 
     An owner that cannot log in owns the database, and every login user acts as that owner: so it does not matter which
     of them ran a migration, and a rotation alternates between them. ``postgres``, by which a restored copy is
-    administered, is a member too.
+    administered, is a member too. They may look at the server, as its care needs.
     """
     rotator = _rotator(sql, database, url)
     rotator.prepare(database.owner, database.users)
     rotator.join(database.owner, "postgres")
+    for user in database.users:
+        rotator.join("pg_monitor", user)
     rotator.own_database(database.owner)
     user, password = database.users[0], _password()
     rotator.renew(user, password)

@@ -31,7 +31,7 @@ def bootstrap(connection: Connection[Any], postgres_verifier: str | None) -> Non
     if not role_exists(connection, GROUP):
         connection.execute(_identified("CREATE ROLE {} CREATEROLE CREATEDB", GROUP))
     for role in _GRANTED_TO_GROUP:
-        connection.execute(_identified("GRANT {} TO {}", role, GROUP))
+        connection.execute(_identified("GRANT {} TO {} WITH ADMIN OPTION", role, GROUP))
     put_user(connection, BASIC_USER, postgres_verifier, [])
     for database in ("postgres", "template1"):
         connection.execute(_identified("ALTER DATABASE {} OWNER TO {}", database, GROUP))

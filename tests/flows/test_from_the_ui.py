@@ -75,7 +75,7 @@ def test_a_person_deploys_and_rolls_back_with_nothing_but_the_ui(
     with browser(stack.ui) as ui:
         ui.open()
         ui.click("Deployments", role="link")
-        ui.see("roll-back")
+        ui.see("deploy")
         ui.picture("deployments")
 
         start(ui, stack, "deploy", estate, "a palette from the form", "Approve Outage")

@@ -17,6 +17,17 @@ from tests.stack import Stack
 pytestmark = pytest.mark.stack
 
 
+@pytest.fixture(scope="module")
+def rotating(new_sample: Callable[..., Sample]) -> Sample:
+    """A released estate of this module's own: what others released and could be rolled back to keeps old versions."""
+    return deployed(new_sample("rotate"))
+
+
+@pytest.fixture
+def sample(rotating: Sample) -> Sample:
+    return rotating
+
+
 def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample: Sample, stack: Stack) -> None:
     before, revision, old = rotations.user(sample), sample.serving(), rotations.url(sample)
     after = newest(stack, sample)
