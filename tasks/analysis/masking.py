@@ -73,15 +73,21 @@ _LOGIN_OPTION = re.compile(r"(?<!\S)(-u|-U|--user|--proxy-user)([\s=]{0,3})([^\s
 _ONCE_CODES = re.compile(
     r"([?&;](?:code|state|nonce|ticket|assertion|samlresponse|samlrequest|code_verifier)=)(?!<)[^&\s\"'#;]+", re.I
 )
-_NAMED_HINTS = (
-    "pass", "secret", "token", "key", "credential", "auth", "session", "sid", "sig", "otp", "pin", "cv", "ssn",
-    "iban", "name", "mail", "phone", "pw", "identified by", "user", "usr", "login",
-)  # fmt: skip
+#: Most lines hold none of these: one search that says so is a tenth of the work of ``_NAMED``.
+_NAMED_HINTS = re.compile(
+    "pass|secret|token|key|credential|auth|session|sid|sig|otp|pin|cv|ssn|iban|name|mail|phone|pw|identified by|user|"
+    "usr|login"
+)
 _JWT = re.compile(r"\beyJ[\w-]{5,}(?:\.[\w-]*){0,2}")
 #: Prefixes that vendors document for their keys.
+_VENDOR_PREFIXES = (
+    "AKIA", "ASIA", "AIza", r"ya29\.", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "sk_live_", "sk_test_",
+    "rk_live_", "pk_live_", "sk-", "xox[abprs]-", r"SG\.", "npm_", "pypi-", "dop_v1_", "hf_", "shpat_", "whsec_",
+    "GOCSPX-",
+)  # fmt: skip
+#: Whether a word begins there is looked at after its first letter: a search for letters is faster than one for words.
 _VENDORS = re.compile(
-    r"\b(?:AKIA|ASIA|AIza|ya29\.|ghp_|gho_|ghs_|ghu_|github_pat_|glpat-|sk_live_|sk_test_|rk_live_|pk_live_|sk-|xox[abprs]-|"
-    r"SG\.|npm_|pypi-|dop_v1_|hf_|shpat_|whsec_|GOCSPX-)[\w.-]{6,}"
+    "(?:" + "|".join(name[0] + r"(?<!\w" + name[0] + ")" + name[1:] for name in _VENDOR_PREFIXES) + r")[\w.-]{6,}"
 )
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]{}|/]{1,128}@[^\s@<>\"'(),;:=\[\]{}|/]{1,255}")
 _LONG = re.compile(r"[A-Za-z0-9+/_=-]{20,}")
@@ -90,7 +96,7 @@ _IPV6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?:%\w+
 _UUID = re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b")
 _QUOTED = re.compile(r"\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)")
 _NUMBER = re.compile(r"(?<!\w)[^\W\d]*+\d\w*+(?:[.:,/-][^\W\d]*+\d\w*+)*+%?")
-_HEX = re.compile(r"\b(?=[a-f]{8,}\b)[a-f]+\b|\b(?=[A-F]{8,}\b)[A-F]+\b")
+_HEX = re.compile(r"\b(?:[a-f]{8,}|[A-F]{8,})\b")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MANY = re.compile(r"<n>(?:[\s,;/x-]{1,3}<n>)+")
 
@@ -135,7 +141,7 @@ def _hide_named(line: str) -> str:
         line = _AUTHORIZATION.sub(r"\1<secret>", line)
     if "cookie" in lower:
         line = _COOKIE.sub(r"\1<secret>", line)
-    if any(hint in lower for hint in _NAMED_HINTS):
+    if _NAMED_HINTS.search(lower):
         line = _NAMED.sub(_named, line) if lower == line else _sub_in(line, line.lower())
     return _hide_unnamed(line, lower)
 

@@ -131,7 +131,7 @@ class Google:
     def _connect(self, kind: type[Any]) -> Any:
         transport = kind.get_transport_class("grpc")
         if not self.local:
-            return kind(transport=partial(transport, credentials=self.credentials, channel=bounded(transport)))
+            return kind(credentials=self.credentials, transport=partial(transport, channel=bounded(transport)))
         return kind(transport=transport(channel=channel(self._settings.local_cloud["grpc"])))
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from tasks.clients.google import MOST_ANSWER_BYTES, UNRETRIED, Google
@@ -177,6 +178,7 @@ def structured_text(message: str, trace: str, whole: dict[str, Any]) -> str:
     return message or (json.dumps(whole, sort_keys=True, ensure_ascii=False) if whole else "")
 
 
+@lru_cache(maxsize=10_000)
 def log_of(name: str) -> str:
     """The id of a log, from its full name."""
     return name.rpartition("/")[2].replace("%2F", "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,11 @@ from tasks.review_models import ReviewVerdict
 from tests import corpus, log_analytics
 from tests.billing import TABLE
 from tests.flows.steps import calls, newest
+from tests.inbox import Inbox, inbox
 from tests.sample import Sample, run, verdict
 from tests.stack import Stack
 
+__all__ = ["inbox"]
 pytestmark = pytest.mark.stack
 
 ENTRIES = 1500
@@ -258,9 +261,10 @@ def test_a_week_that_is_not_over_and_one_that_never_was_are_refused(reviewed: Sa
         assert f"{name} failed: there is none of that name" in str(refused)
 
 
-def test_a_week_in_a_log_analytics_view_is_read_by_one_query(
-    new_sample: Callable[..., Sample], stack: Stack
+def test_a_week_in_a_log_analytics_view_is_read_by_one_query_and_told_once(
+    new_sample: Callable[..., Sample], stack: Stack, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
     sample, (week,) = new_sample("view"), weeks(1)
     raw = corpus.entries(4, ENTRIES, week, sample.project, only=STATEMENTS)
     table = log_analytics.fill(sample.site.google, raw)
@@ -270,3 +274,11 @@ def test_a_week_in_a_log_analytics_view_is_read_by_one_query(
     report = stored(sample, week)["report.md"].decode()
     assert f"{len(STATEMENTS)} patterns of lines are known from now on" in report
     assert [call for call in stack.control.calls(project=sample.project) if call.method == LIST] == []
+    assert review(sample, week).asked == result.asked
+    assert inbox.titles == [f"Week {week.name} of pyplots: 1 warning"]
+    # As if killed when it had begun to make the review anew: what is told then is no longer the old one.
+    anew = result.asked + timedelta(hours=1)
+    place = f"reviews/pyplots/{week.name}/asked.json"
+    sample.site.bucket.converge(place, json.dumps({"at": anew.isoformat()}).encode(), "application/json")
+    assert review(sample, week).asked == anew
+    assert json.loads(stored(sample, week)["findings.json"])["asked"] == anew.isoformat().replace("+00:00", "Z")

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 from google.cloud import secretmanager_v1
 
-from tasks.clients.google import Google
+from tasks.clients.google import MOST_ANSWER_BYTES, Google
 from tasks.clients.secret_manager import SecretManager
 from tasks.errors import BadInput, NotAllowed, TransientError
 from tasks.settings import Settings
@@ -68,3 +69,32 @@ def test_importing_a_client_does_not_import_the_libraries_that_it_needs_later():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_client_of_google_is_made_with_a_channel_that_bounds_its_answers(local_cloud, monkeypatch, tmp_path):
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import logging_v2, monitoring_v3, run_v2
+    from google.cloud.devtools import cloudbuild_v1
+
+    made = []
+    monkeypatch.setattr(
+        "google.api_core.grpc_helpers.create_channel",
+        lambda host, **more: made.append((host, dict(more["options"]), more["credentials"])) or FAKE_CHANNEL,
+    )
+    real = Google(Place("p", local_cloud=False), Settings(state=tmp_path))
+    real.__dict__["credentials"] = AnonymousCredentials()
+    kinds = (
+        logging_v2.services.logging_service_v2.LoggingServiceV2Client, run_v2.ServicesClient,
+        secretmanager_v1.SecretManagerServiceClient, monitoring_v3.MetricServiceClient, cloudbuild_v1.CloudBuildClient,
+    )  # fmt: skip
+    for kind in kinds:
+        real.client(kind)
+    assert [host.partition(".")[0] for host, *_ in made] == [
+        "logging", "run", "secretmanager", "monitoring", "cloudbuild",
+    ]  # fmt: skip
+    assert {options["grpc.max_receive_message_length"] for _, options, _ in made} == {MOST_ANSWER_BYTES}
+    assert {credentials for *_, credentials in made} == {real.credentials}
+
+
+#: A channel to nowhere, which is never asked.
+FAKE_CHANNEL = grpc.insecure_channel("127.0.0.1:9")
