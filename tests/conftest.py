@@ -19,13 +19,17 @@ import psutil
 import pytest
 
 from localcloud.control_client import Control
+from tests.memory import in_memory_if_there_is_room
+from tests.stack import stack
+
+#: Here and nowhere else: pytest takes a fixture that a module imports for another one, and would start it again.
+__all__ = ["stack"]
 
 # The official client would else read buckets' metadata in threads of its own, and meet faults meant for other calls.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 120.0
 STOP_SECONDS = 120.0
-ROOM_BYTES = 8 << 30
 
 
 class LocalCloud:
@@ -121,18 +125,6 @@ LONGEST_FIRST = ("tests/chaos/", "tests/flows/", "tests/deployments/", "tests/lo
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((i for i, part in enumerate(LONGEST_FIRST) if part in str(item.path)), 9))
-
-
-def in_memory_if_there_is_room() -> str:
-    """``/dev/shm`` where programs may run from it and much is free, else ``/tmp``.
-
-    Clusters, backups and environments have a thousand files each, and some disks take milliseconds to remove one.
-    """
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
-        return "/tmp"
-    free = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
-    return str(memory) if free > ROOM_BYTES else "/tmp"
 
 
 # Where pytest makes the tests' own folders.

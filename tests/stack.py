@@ -24,7 +24,7 @@ from deployments.stack.programs import cloud_endpoints
 from deployments.stack.status import read_status
 from embedded.ports import free_port
 from localcloud.control_client import Control
-from tests.conftest import in_memory_if_there_is_room
+from tests.memory import in_memory_if_there_is_room
 
 CARETAKER = [sys.executable, "-m", "deployments.cli"]
 ROOT = Path(__file__).parent.parent
@@ -85,9 +85,18 @@ def running_stack(state: Path, *options: str) -> Iterator[Stack]:
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
 
 
+_shared: list[bool] = []
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The stack that the tests of a session share."""
+    """The stack that the tests of a session share.
+
+    There is one: the settings of this process are pointed at it, and a second one would leave the tests of the first
+    with a control that speaks to another local cloud than their flows.
+    """
+    assert not _shared, "a module imports this fixture; take it from tests/conftest.py by its name alone"
+    _shared.append(True)
     folder = Path(tempfile.mkdtemp(prefix="ck-", dir=in_memory_if_there_is_room()))
     folder.chmod(0o755)
     try:

@@ -10,11 +10,11 @@ from tests.chaos.cases import KINDS, generate, sample
 from tests.chaos.deploy_scenario import DeployScenario
 from tests.chaos.harness import Harness, run_all
 from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
-from tests.flows.conftest import deployed, new_sample, stack
+from tests.flows.conftest import deployed, new_sample
 from tests.sample import Sample
 from tests.stack import Stack
 
-__all__ = ["new_sample", "stack"]
+__all__ = ["new_sample"]
 
 pytestmark = [pytest.mark.stack, pytest.mark.chaos]
 

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sample import Sample, run, verdict
-from tests.stack import Stack, stack
-
-__all__ = ["stack"]
+from tests.stack import Stack
 
 _numbers = itertools.count(1)
 

@@ -15,10 +15,7 @@ import pytest
 from tests.chaos.runner import Run, context
 from tests.dependencies.package_index import OLD, RIPE
 from tests.dependencies.scene import BRANCH, Scene, scene_in
-from tests.flows.conftest import stack
 from tests.stack import Stack
-
-__all__ = ["stack"]
 
 pytestmark = pytest.mark.stack
 
