@@ -156,7 +156,7 @@ def test_more_requests_at_once_bring_more_instances_up_to_the_maximum(runs: Runs
 
 
 def test_instances_that_a_storm_brought_go_again_although_none_of_them_is_idle(runs: Runs) -> None:
-    hasty = {"localcloud/idle-seconds": "1"}
+    hasty = {"localcloud/idle-seconds": "4"}
     service = runs.create(template=runs.template("api-one", most=3, concurrency=4, annotations=hasty))
     with ThreadPoolExecutor(12) as pool:
         storm = [pool.submit(httpx.get, service.uri + "/env?seconds=1", timeout=30) for _ in range(12)]
@@ -165,7 +165,7 @@ def test_instances_that_a_storm_brought_go_again_although_none_of_them_is_idle(r
     with ThreadPoolExecutor(2) as pool:
 
         def serving() -> set[str]:
-            both = [pool.submit(httpx.get, service.uri + "/env?seconds=0.1", timeout=30) for _ in range(2)]
+            both = [pool.submit(httpx.get, service.uri + "/env?seconds=0.5", timeout=30) for _ in range(2)]
             return {answer.result().json()["PORT"] for answer in both}
 
         assert len(serving()) == 2
