@@ -40,7 +40,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        scratch = path.with_name(f".{path.name}")
+        scratch = path.with_suffix(".part")  # no *.json: a kill may leave it empty
         scratch.write_text(json.dumps(self.__dict__))
         scratch.replace(path)
 

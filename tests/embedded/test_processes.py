@@ -80,3 +80,15 @@ def test_a_foreign_process_with_the_recorded_number_is_left_alone(tmp_path: Path
     finally:
         foreign.kill()
         foreign.wait()
+
+
+def test_a_record_that_a_kill_cut_short_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embedded.processes.json.dumps", lambda _: "")
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Record(mark="m").write(tmp_path / "child.json")
+    assert len(list(tmp_path.iterdir())) == 1
+    assert reap(tmp_path, 1) == 0

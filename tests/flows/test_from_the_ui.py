@@ -12,7 +12,7 @@ import pytest
 from deployments.environment import child_environment
 from deployments.stack.programs import HOME
 from deployments.stack.registration import register
-from tests.deployments.runs import ask
+from tests.deployments.runs import ask, wait_until
 from tests.flows.conftest import deployed
 from tests.inbox import Inbox, inbox
 from tests.sample import Sample
@@ -65,7 +65,15 @@ def start(ui: Ui, stack: Stack, flow: str, estate: Sample, reason: str, *switche
         ui.switch(switch)
     ui.picture(f"{flow}-form")
     ui.click("Submit")
-    ui.click("View run")
+    wait_until(lambda: runs_of(stack, reason) != [], "the run that was asked for")
+    ui.open(f"/v2/runs/flow-run/{runs_of(stack, reason)[0]}")
+
+
+def runs_of(stack: Stack, reason: str) -> list[str]:
+    """The runs with this reason; the words by which the UI leads to one are seen for a few seconds only."""
+    named = {"flow_runs": {"name": {"like_": reason}}}
+    found = httpx.post(f"{stack.ui}/api/flow_runs/filter", json=named).raise_for_status().json()
+    return [str(run["id"]) for run in found]
 
 
 def test_a_person_deploys_and_rolls_back_with_nothing_but_the_ui(
