@@ -1,7 +1,7 @@
 """The stack's own PostgreSQL: one cluster with a database for Prefect and one for the ledger.
 
 Safety property: each database has its own role and password; neither is the superuser, and both live in files that
-only the owner reads.
+only the owner reads. It listens on a Unix socket alone: there is no port that another process could have taken.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ START_SECONDS = 60.0
 class Database:
     """The cluster of a stack, with the few things that the supervisor asks of it."""
 
-    def __init__(self, folder: Folder, port: int) -> None:
-        self._folder, self._port = folder, port
-        self._cluster = Cluster(folder.database / "data", sockets(folder), port=port)
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._cluster = Cluster(folder.database / "data", sockets(folder))
 
     def start(self) -> bool:
         """Start it, or adopt the one that runs, and make the databases. Say whether it was adopted. Raises OpsError."""
@@ -63,10 +63,10 @@ class Database:
             return None
 
 
-def database_url(folder: Folder, port: int, name: str, driver: str) -> str:
-    """The SQLAlchemy URL of one of the databases, with its role's password."""
+def database_url(folder: Folder, name: str, driver: str) -> str:
+    """The SQLAlchemy URL of one of the databases, over the Unix socket, with its role's password."""
     secret = quote(folder.secret(f"database-{name}"), safe="")
-    return f"postgresql+{driver}://{name}:{secret}@127.0.0.1:{port}/{name}"
+    return f"postgresql+{driver}://{name}:{secret}@/{name}?host={quote(str(sockets(folder)), safe='/')}"
 
 
 def sockets(folder: Folder) -> Path:

@@ -38,7 +38,7 @@ def cloud_program(folder: Folder) -> Program:
 
 def server_program(folder: Folder, ports: dict[str, int], listen: str) -> Program:
     """Prefect's server with its UI, on an address of this machine."""
-    url = database_url(folder, ports["database"], PREFECT, "asyncpg")
+    url = database_url(folder, PREFECT, "asyncpg")
     return Program(
         name="prefect",
         argv=(

@@ -82,8 +82,8 @@ class Supervisor:
         """Start everything, side by side where nothing depends on the other. Raises OpsError, or Stopped."""
         os.environ["CARETAKER_STATE"] = str(self.folder.root)
         os.environ["CARETAKER_ESTATE"] = str(self.wishes.estate)
-        self.database = Database(self.folder, self.ports["database"])
-        ledger = database_url(self.folder, self.ports["database"], LEDGER, "psycopg")
+        self.database = Database(self.folder)
+        ledger = database_url(self.folder, LEDGER, "psycopg")
         replace(self.folder.root / "secrets" / "ledger-url", ledger, mode=0o600)
         # The server's imports are the longest part; the others share the second core.
         self._begin(Child(self.folder, server_program(self.folder, self.ports, self.wishes.listen)))

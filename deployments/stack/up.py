@@ -94,9 +94,8 @@ def end_leftovers(folder: Folder) -> None:
             stop_process(left, grace)
             end_orphans(left.pid, folder)
             folder.remember_child(name, None)
-    if "database" in remembered.get("ports", {}):
-        Database(folder, remembered["ports"]["database"]).stop()
     if remembered:
+        Database(folder).stop()
         folder.change(phase="stopped", supervisor=None)
 
 

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,6 @@ class Workshop:
     threads: ThreadPoolExecutor
     http: aiohttp.ClientSession
     take: Callable[[Line], None]
-    ports: set[int] = field(default_factory=set)
-
-    def port(self) -> int:
-        """A free port that no other instance here is about to take."""
-        while (port := free_port()) in self.ports:
-            continue
-        self.ports.add(port)
-        return port
 
 
 class Instance:
@@ -74,7 +66,7 @@ class Instance:
         self._idle = asyncio.Event()
         self._readers: list[PipeReader] = []
         self._watch: asyncio.Task[None] | None = None
-        self.port = workshop.port()
+        self.port = free_port()
 
     async def start(self) -> None:
         """Start the process and wait until it answers. Raises StartFailure, leaving nothing behind."""
@@ -101,7 +93,6 @@ class Instance:
             self._watch.cancel()
         if self._child is not None:
             await self._end(self._child)
-        self._workshop.ports.discard(self.port)
 
     def enter(self) -> None:
         """A request begins."""

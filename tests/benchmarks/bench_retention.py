@@ -54,7 +54,7 @@ def bench() -> list[dict[str, Any]]:
 
 def measured(folder: Folder) -> tuple[tuple[int, int, int], int, int]:
     """Sizes of the database empty, with the first runs, with as many more; runs left; the ledger's row."""
-    url = database_url(folder, folder.read()["ports"]["database"], PREFECT, "psycopg")
+    url = database_url(folder, PREFECT, "psycopg")
     from tasks.clients.ledger import Ledger
 
     ledger = Ledger((folder.root / "secrets" / "ledger-url").read_text())
@@ -110,7 +110,7 @@ def turn_back(database: psycopg.Connection[Any]) -> None:
 
 def vacuum(folder: Folder) -> None:
     """Run the vacuum of Prefect's server, with the stack's own settings."""
-    url = database_url(folder, folder.read()["ports"]["database"], PREFECT, "asyncpg")
+    url = database_url(folder, PREFECT, "asyncpg")
     before = dict(os.environ)
     os.environ.update(server_environment(folder.root, url))
     try:

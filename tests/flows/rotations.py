@@ -107,9 +107,8 @@ def found_in(values: set[str], stack: Stack) -> list[str]:
 
 def _rows(stack: Stack) -> Iterator[tuple[str, str]]:
     """Every row of every table of Prefect's database and of the ledger, as text."""
-    port = stack.folder.read()["ports"]["database"]
     for name in (PREFECT, LEDGER):
-        with psycopg.connect(database_url(stack.folder, port, name, "").replace("+://", "://")) as link:
+        with psycopg.connect(database_url(stack.folder, name, "").replace("+://", "://")) as link:
             tables = link.execute(
                 "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
             ).fetchall()
