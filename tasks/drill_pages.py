@@ -1,7 +1,4 @@
-"""Keeps a drill as one HTML file with charts of RTO, RPO and size over the drills before it.
-
-Safety property: the file is written to a name of its own, in the bucket and in the state folder, and holds no login.
-"""
+"""Keeps a drill as one HTML file with charts of RTO, RPO and size over the drills before it."""
 
 from __future__ import annotations
 
@@ -15,8 +12,9 @@ from tasks.analysis import ladder
 from tasks.backup_models import DrillVerdict, LevelResult
 from tasks.drill_reports import TOLD, WORDS, History, figures, headline
 from tasks.estate import Database
+from tasks.kept_pages import keep
 from tasks.models import Measurement
-from tasks.pages import Chart, Page, Section, Series, Table, line_chart, render
+from tasks.pages import Chart, Page, Section, Series, Table, line_chart
 from tasks.pages.page import Mark
 from tasks.policies import READ, WRITE
 from tasks.site import Site
@@ -46,14 +44,9 @@ async def keep_page(site: Site, database: Database, verdict: DrillVerdict, histo
 
 
 def _keep(site: Site, database: Database, verdict: DrillVerdict, history: History) -> DrillVerdict:
-    html = render(page_of(verdict, history))
     assert verdict.started is not None
     name = f"reports/verify-backups/{database.name}/{verdict.started.astimezone(UTC):%Y%m%dT%H%M%SZ}.html"
-    site.bucket.put(name, html.encode(), "text/html; charset=utf-8")
-    file = site.settings.state / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(html)
-    return verdict.model_copy(update={"page": f"gs://{site.bucket.name}/{name}"})
+    return verdict.model_copy(update={"page": keep(site, name, page_of(verdict, history))})
 
 
 def page_of(verdict: DrillVerdict, history: History) -> Page:

@@ -7,7 +7,9 @@ from statistics import median
 
 from tasks.analysis import ladder
 from tasks.analysis.content import in_time
+from tasks.analysis.units import megabytes
 from tasks.backup_models import DrillVerdict, LevelResult
+from tasks.markdown import cell, finding_line
 from tasks.models import Measurement
 
 MARKS = {"passed": "✓", "failed": "✗", "not_possible": "∅", "skipped": "–", "incomplete": "∅", "planned": "→"}
@@ -27,7 +29,7 @@ BARS = "▁▂▃▄▅▆▇█"
 def drill_report(verdict: DrillVerdict, history: History | None = None) -> str:
     """The report of a drill, with the trend over the ones before it."""
     head = f"# {MARKS[verdict.verdict]} Backups of {verdict.database}: {headline(verdict)}"
-    parts = [head, _cell(verdict.why), *(f"- {line}" for line in figures(verdict))]
+    parts = [head, cell(verdict.why), *(f"- {line}" for line in figures(verdict))]
     body = [
         _ladder(verdict.levels),
         _trend(history or {}),
@@ -58,9 +60,9 @@ def figures(verdict: DrillVerdict) -> list[str]:
         f"cost: {verdict.cost}" if verdict.cost else "",
         f"worse than last time: {verdict.worse}" if verdict.worse else "",
         f"swept: {', '.join(verdict.swept)}" if verdict.swept else "",
-        f"as a page: {verdict.page}" if verdict.page else "",
+        f"[as a page]({verdict.page})" if verdict.page else "",
     ]
-    return [_cell(line) for line in lines if line]
+    return [cell(line) for line in lines if line]
 
 
 def seconds(value: float) -> str:
@@ -70,15 +72,10 @@ def seconds(value: float) -> str:
     return in_time(timedelta(seconds=value))
 
 
-def megabytes(value: int | None) -> str:
-    """A size for a person."""
-    return "unknown" if value is None else f"{value / 1e6:,.1f} MB"
-
-
 def _ladder(levels: tuple[LevelResult, ...]) -> str:
     lines = ["| level | what | verdict | seconds |", "| --- | --- | --- | --- |"]
     for item in levels:
-        why = f": {_cell(item.why)}" if item.why else ""
+        why = f": {cell(item.why)}" if item.why else ""
         spent = f"{item.seconds:.1f}" if item.seconds else ""
         lines.append(f"| {item.name} | {item.title} | {MARKS[item.verdict]} {WORDS[item.verdict]}{why} | {spent} |")
     return "\n".join(lines)
@@ -120,15 +117,10 @@ def _level(item: LevelResult) -> str:
     if not item.evidence:
         return ""
     lines = [f"## {MARKS[item.verdict]} {item.name} {item.title}", ""]
-    return "\n".join([*lines, *(f"- {'✓' if line.ok else '✗'} {_cell(line.what)}" for line in item.evidence)])
+    return "\n".join([*lines, *(f"- {'✓' if line.ok else '✗'} {cell(line.what)}" for line in item.evidence)])
 
 
 def _findings(verdict: DrillVerdict) -> str:
     if not verdict.findings:
         return ""
-    lines = [f"- ⚠ **{_cell(f.subject)}**: {_cell(f.what)} → {_cell(f.way_out)}" for f in verdict.findings]
-    return "\n".join(["## Findings", "", *lines])
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return "\n".join(["## Findings", "", *map(finding_line, verdict.findings)])

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from tasks.markdown import cell, finding_line
 from tasks.models import Finding
 from tasks.release_models import CanaryStep, ReleasePlan, ReleaseVerdict, ServiceOutcome, ServicePlan
 
 #: Signs that every font has: a report is read on whatever is at hand.
 _MARKS = {
     "released": "✓", "unchanged": "✓", "planned": "→", "rolled_back": "↩", "held": "‖", "refused": "✗", "failed": "✗",
-    "info": "ℹ", "warning": "⚠", "error": "✗",
 }  # fmt: skip
 
 
 def plan_report(plan: ReleasePlan, refusals: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> str:
     """The plan of a release; ``needs`` is what a person is asked to approve."""
-    parts = [f"# Plan: {plan.estate}", f"_{_cell(plan.reason)}_"]
+    parts = [f"# Plan: {plan.estate}", f"_{cell(plan.reason)}_"]
     if refusals:
-        parts += ["## Refused", *(f"- ✗ {_cell(reason)}" for reason in refusals)]
+        parts += ["## Refused", *(f"- ✗ {cell(reason)}" for reason in refusals)]
     if needs:
-        parts += ["## Needs your approval", *(f"- ⚠ {_cell(need)}" for need in needs)]
+        parts += ["## Needs your approval", *(f"- ⚠ {cell(need)}" for need in needs)]
     parts += [*(_service_plan(item) for item in plan.services), _findings(plan.findings)]
     return "\n\n".join(part for part in parts if part)
 
@@ -37,7 +37,7 @@ def _service_plan(item: ServicePlan) -> str:
     ]
     if item.drift:
         lines += ["", "| field | runs | wanted |", "| --- | --- | --- |"]
-        lines += [f"| {d.field} | {_cell(d.running)} | {_cell(d.wanted)} |" for d in item.drift]
+        lines += [f"| {d.field} | {cell(d.running)} | {cell(d.wanted)} |" for d in item.drift]
     return "\n".join(lines)
 
 
@@ -52,7 +52,7 @@ def _schema(item: ServicePlan) -> list[str]:
 def verdict_report(verdict: ReleaseVerdict, title: str) -> str:
     """How a deploy or a roll-back ended."""
     head = f"# {_MARKS[verdict.verdict]} {title}: {verdict.verdict.replace('_', ' ')}"
-    parts = [head, _cell(verdict.why), f"In {verdict.seconds:.1f} s.", *(_outcome(o) for o in verdict.services)]
+    parts = [head, cell(verdict.why), f"In {verdict.seconds:.1f} s.", *(_outcome(o) for o in verdict.services)]
     return "\n\n".join(part for part in (*parts, _findings(verdict.findings)) if part)
 
 
@@ -76,7 +76,7 @@ def _outcome(outcome: ServiceOutcome) -> str:
         "backup before the migration": f"{outcome.backup.id} of {outcome.backup.instance}" if outcome.backup else "",
     }
     lines = [f"## {_MARKS[outcome.verdict]} {outcome.service}: {outcome.verdict.replace('_', ' ')}", ""]
-    lines += [_cell(outcome.why), ""] if outcome.why else []
+    lines += [cell(outcome.why), ""] if outcome.why else []
     lines += [f"- **{name}**: {value}" for name, value in facts.items() if value]
     return "\n".join([*lines, "", _canary(outcome.canary)])
 
@@ -95,7 +95,7 @@ def _canary(steps: tuple[CanaryStep, ...]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for step in steps:
-        reasons = f" ({_cell('; '.join(step.reasons))})" if step.reasons else ""
+        reasons = f" ({cell('; '.join(step.reasons))})" if step.reasons else ""
         lines.append(
             f"| {step.percent} % | {step.verdict}{reasons} | {step.requests} | {step.failures} | {step.seconds:.1f} "
             f"| {_milliseconds(step.candidate_latency)} | {_milliseconds(step.stable_latency)} |"
@@ -108,17 +108,8 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def _findings(findings: tuple[Finding, ...]) -> str:
-    """The findings, the worst first: as a list, since a table's long cells are cut off on a phone."""
+    """The findings, the worst first."""
     if not findings:
         return ""
     ordered = sorted(findings, key=lambda f: ("error", "warning", "info").index(f.severity))
-    lines = ["## Findings", ""]
-    for f in ordered:
-        way_out = f" → {_cell(f.way_out)}" if f.way_out else ""
-        lines.append(f"- {_MARKS[f.severity]} **{_cell(f.subject)}**: {_cell(f.what)}{way_out}")
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Text that stays inside a table's cell."""
-    return " ".join(text.replace("|", "\\|").split())
+    return "\n".join(["## Findings", "", *map(finding_line, ordered)])

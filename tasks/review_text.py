@@ -10,12 +10,12 @@ from tasks.analysis.costs import movers
 from tasks.analysis.review_findings import chosen, others
 from tasks.cost_models import CostReview
 from tasks.log_models import Judgement
+from tasks.markdown import SEVERITIES
 from tasks.review_models import Review, ReviewVerdict, Told, shortened
 
 MOST_FINDINGS, MOST_TOLD, MOST_MOVERS = 25, 5, 2
 #: Where all of them stand, beside the page.
 FINDINGS = "findings.json"
-_MARKS = {"info": "ℹ", "warning": "⚠", "error": "✗"}
 _COUNTED: tuple[Judgement, ...] = ("new", "regressed", "escalating", "vanished")
 
 
@@ -95,14 +95,14 @@ def markdown(review: Review, first: str, lines: Sequence[str], link: str) -> str
 def _line(one: Told) -> str:
     finding = one.finding
     way_out = f" → {_text(finding.way_out)}" if finding.way_out else ""
-    return f"- {_MARKS[one.severity]} **{_text(finding.subject)}**: {_text(finding.what)}{way_out}"
+    return f"- {SEVERITIES[one.severity]} **{_text(finding.subject)}**: {_text(finding.what)}{way_out}"
 
 
 def notification(verdict: ReviewVerdict) -> str:
     """The short text: the summary, the worst findings, the link."""
     told = [one for one in verdict.findings if not one.muted and one.severity != "info"]
     shown = told[:MOST_TOLD]  # of the worst severity each kind once, then the second of each
-    worst = [f"{_MARKS[one.severity]} {one.subject}: {shortened(one.finding.what, 140)}" for one in shown]
+    worst = [f"{SEVERITIES[one.severity]} {one.subject}: {shortened(one.finding.what, 140)}" for one in shown]
     more = [f"… and {others(told, shown)}"] if len(told) > MOST_TOLD else []
     return "\n".join(filter(None, [*verdict.summary, *worst, *more, verdict.link]))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tasks.markdown import cell, finding_line
 from tasks.models import Finding
 from tasks.rotation_models import Reference, RotationOutcome, RotationVerdict
 
 _MARKS = {
     "rotated": "✓", "unchanged": "✓", "prepared": "✓", "planned": "→", "waiting": "…", "held": "‖", "refused": "✗",
-    "failed": "✗", "info": "ℹ", "warning": "⚠", "error": "✗",
+    "failed": "✗",
 }  # fmt: skip
 
 
@@ -36,8 +37,8 @@ def _outcome(one: RotationOutcome) -> str:
         ),
     }  # fmt: skip
     lines = [f"## {_MARKS[one.verdict]} {' and '.join(one.secrets)}: {one.verdict}", ""]
-    lines += [_cell(one.why), ""] if one.why else []
-    lines += [f"- **{name}**: {_cell(value)}" for name, value in facts.items() if value]
+    lines += [cell(one.why), ""] if one.why else []
+    lines += [f"- **{name}**: {cell(value)}" for name, value in facts.items() if value]
     return "\n".join([*lines, *_retired(one), *_references(one.references), "", _findings(one.findings)]).strip()
 
 
@@ -56,19 +57,11 @@ def _references(references: Iterable[Reference]) -> list[str]:
         return ["", "Nothing on Cloud Run refers to it."]
     lines = ["", "| what | service | secret | version | why |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {one.kind} `{one.name}` | {one.service} | {one.secret} | {one.version} | {_cell(one.why)} |"
+        f"| {one.kind} `{one.name}` | {one.service} | {one.secret} | {one.version} | {cell(one.why)} |"
         for one in sorted(used, key=lambda one: (one.secret, one.kind, one.service, one.name))
     ]
     return [*lines, *(["", f"{idle} more revisions refer to it, and nothing leads to them."] if idle else [])]
 
 
 def _findings(findings: Iterable[Finding]) -> str:
-    return "\n".join(
-        f"- {_MARKS[one.severity]} **{_cell(one.subject)}**: {_cell(one.what)}"
-        + (f" → {_cell(one.way_out)}" if one.way_out else "")
-        for one in findings
-    )
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return "\n".join(map(finding_line, findings))

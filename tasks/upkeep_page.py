@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
+from tasks.analysis.units import megabytes
 from tasks.maintenance_models import DaysLeft, MaintenancePlan, MaintenanceVerdict, StatementChange
 from tasks.models import Change, Finding, Measurement
 from tasks.pages import Page, Section, Series, Table, bar_chart, line_chart
 from tasks.pages.charts import Chart
 from tasks.pages.page import Mark
 from tasks.upkeep_store import DEAD, LATENCY, SIZE, USED
-from tasks.upkeep_text import VERDICTS, WORDS, change_of, days, megabytes, number, seconds
+from tasks.upkeep_text import VERDICTS, WORDS, change_of, days, number, seconds
 
 MARKS: dict[str, Mark] = {
     "planned": "good", "measured": "good", "nothing_to_do": "good", "maintained": "good", "incomplete": "warning",

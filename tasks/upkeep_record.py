@@ -14,6 +14,7 @@ from prefect import task
 from prefect.states import Failed
 
 from tasks.estate import Database
+from tasks.kept_pages import keep
 from tasks.maintenance_models import (
     Effect,
     Facts,
@@ -22,7 +23,6 @@ from tasks.maintenance_models import (
     MaintenanceVerdict,
     WindowState,
 )
-from tasks.pages import render
 from tasks.policies import WRITE
 from tasks.record import announce, publish_report, record_change
 from tasks.runs import run_name
@@ -144,10 +144,6 @@ def _keep(site: Site, database: Database, verdict: MaintenanceVerdict) -> Mainte
     history = {
         name: site.ledger.measurements(name, subject, limit=SHOWN) for name in (SIZE, USED, DEAD, LATENCY)
     }
-    html = render(page_of(verdict, history, site.ledger.changes(limit=CHANGES)))
+    page = page_of(verdict, history, site.ledger.changes(limit=CHANGES))
     name = f"reports/maintain-database/{database.name}/{verdict.plan.at:%Y%m%dT%H%M%SZ}.html"
-    site.bucket.put(name, html.encode(), "text/html; charset=utf-8")
-    file = site.settings.state / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(html)
-    return verdict.model_copy(update={"page": f"gs://{site.bucket.name}/{name}"})
+    return verdict.model_copy(update={"page": keep(site, name, page)})

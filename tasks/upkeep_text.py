@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.analysis.units import megabytes
 from tasks.maintenance_models import Action, Advice, DaysLeft, Effect, MaintenancePlan, MaintenanceVerdict
+from tasks.markdown import SEVERITIES, cell
 
 #: What is shown of a long list; the page has all of it.
 MOST = 40
@@ -32,7 +34,7 @@ def verdict_report(verdict: MaintenanceVerdict) -> str:
         _summary(verdict.plan), f"It took {verdict.seconds:.0f} s." if verdict.effects else "",
         f"The guard paused {len(verdict.pauses)} times: {verdict.pauses[-1].why}." if verdict.pauses else "",
         f"Swept: {', '.join(verdict.swept)}." if verdict.swept else "",
-        f"As a page: {verdict.page}" if verdict.page else "",
+        f"[As a page]({verdict.page})" if verdict.page else "",
     ]  # fmt: skip
     lines = "\n".join(f"- {cell(line)}" for line in facts if line)
     body = _effects(verdict.effects) if verdict.effects else _actions(verdict.plan.actions)
@@ -78,9 +80,8 @@ def _effects(effects: Sequence[Effect]) -> str:
 def _advice(advice: Sequence[Advice]) -> str:
     if not advice:
         return ""
-    marks = {"info": "ℹ", "warning": "⚠", "error": "✗"}
     lines = [
-        f"- {marks[one.severity]} **{cell(one.subject)}**: {cell(one.what)} → {cell(one.way_out)}"
+        f"- {SEVERITIES[one.severity]} **{cell(one.subject)}**: {cell(one.what)} → {cell(one.way_out)}"
         for one in advice[:MOST]
     ]
     return "\n".join(["## For a person", "", *lines, *_more(advice)])
@@ -131,16 +132,6 @@ def seconds(action: Action) -> str:
 def number(value: float | None) -> str:
     """A number for a person."""
     return "–" if value is None else f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
-
-
-def megabytes(value: float) -> str:
-    """A size for a person."""
-    return f"{value / 1e6:,.1f} MB"
-
-
-def cell(text: str) -> str:
-    """Text that stays inside a table's cell."""
-    return " ".join(text.replace("|", "\\|").split())
 
 
 def _more(items: Sequence[object]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from tasks.analysis.units import megabytes
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_models import Advice, ForeignKeyFacts, IndexFacts, TableFacts
 
@@ -77,7 +78,7 @@ def bloat(index: IndexFacts, policy: MaintenancePolicy) -> str:
     spare = wasted / 100 * index.bytes
     if wasted < least or spare < policy.bloat_mb * MEBIBYTE:
         return ""
-    return f"{wasted:.0f} % of {_megabytes(index.bytes)} is bloat ({how})"
+    return f"{wasted:.0f} % of {megabytes(index.bytes)} is bloat ({how})"
 
 
 def wasted_bytes(index: IndexFacts) -> int:
@@ -94,7 +95,7 @@ def advice(
     doubles = dict(_duplicates(indexes))
     said = [
         Advice(
-            kind="duplicate index", subject=name, what=f"does what {other} does, and takes {_megabytes(size)}",
+            kind="duplicate index", subject=name, what=f"does what {other} does, and takes {megabytes(size)}",
             way_out=f"drop it in a migration: DROP INDEX CONCURRENTLY {quoted}", severity="info",
         )
         for name, (other, quoted, size) in doubles.items()
@@ -152,7 +153,7 @@ def _unused(
         if index.valid and not index.unique and not index.constraint and index.scans == 0:
             yield Advice(
                 kind="unused index", subject=index.name,
-                what=f"was not used since {stats_reset:%Y-%m-%d}, and takes {_megabytes(index.bytes)}",
+                what=f"was not used since {stats_reset:%Y-%m-%d}, and takes {megabytes(index.bytes)}",
                 way_out="look at the replicas too, then drop it in a migration", severity="info",
             )  # fmt: skip
 
@@ -191,10 +192,6 @@ def table_bloat(tables: Iterable[TableFacts], policy: MaintenancePolicy) -> Iter
         if table.free_percent is not None and table.free_percent >= policy.bloat_percent:
             yield Advice(
                 kind="table bloat", subject=table.name, severity="info",
-                what=f"{table.free_percent:.0f} % of {_megabytes(table.pages * PAGE)} is free or dead (measured)",
+                what=f"{table.free_percent:.0f} % of {megabytes(table.pages * PAGE)} is free or dead (measured)",
                 way_out="it is reused as rows come; to give it back, rewrite the table online with pg_repack",
             )  # fmt: skip
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:,.1f} MB"

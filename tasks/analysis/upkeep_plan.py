@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from tasks.analysis import upkeep_indexes as indexes
+from tasks.analysis.units import megabytes
 from tasks.analysis.upkeep_advice import held_back, tuning
 from tasks.analysis.upkeep_needs import Need, needs
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_models import (
     Action,
-    Advice,
     DaysLeft,
     Facts,
     IndexFacts,
@@ -81,7 +81,7 @@ def _checked(action: Action, used: int | None, disk: int, policy: MaintenancePol
     if action.disk_bytes <= free:
         return action
     why = (
-        f"no head-room: it needs {_megabytes(action.disk_bytes)}, and {_megabytes(max(0.0, free))} are free beside "
+        f"no head-room: it needs {megabytes(action.disk_bytes)}, and {megabytes(max(0.0, free))} are free beside "
         f"{policy.reserve_percent:g} % of reserve"
     )
     return action.model_copy(update={"refused": why})
@@ -142,7 +142,7 @@ def _leftovers(found: Sequence[IndexFacts]) -> Iterable[Action]:
                 table_oid=index.table_oid,
                 statement=f"DROP INDEX CONCURRENTLY IF EXISTS {index.quoted}",
                 reasons=("what a broken-off REINDEX CONCURRENTLY left: kept up to date and used by no query",),
-                gain=f"{_megabytes(index.bytes)}, and one index less to write", lock=VACUUM_LOCK, bytes=index.bytes,
+                gain=f"{megabytes(index.bytes)}, and one index less to write", lock=VACUUM_LOCK, bytes=index.bytes,
                 seconds=1,
             )  # fmt: skip
 
@@ -159,7 +159,7 @@ def _rebuilds(found: Sequence[IndexFacts], policy: MaintenancePolicy, pace: dict
         yield Action(
             kind="reindex", target=index.name, quoted=index.quoted, oid=index.oid, table=index.table,
             table_oid=index.table_oid, statement=f"REINDEX INDEX CONCURRENTLY {index.quoted}", reasons=(why,),
-            gain="usable again" if broken else f"{_megabytes(index.bytes - fresh)} and shorter scans",
+            gain="usable again" if broken else f"{megabytes(index.bytes - fresh)} and shorter scans",
             lock=REINDEX_LOCK, bytes=index.bytes, seconds=_seconds(index.bytes, pace["reindex"]),
             disk_bytes=int(max(fresh, 8192) * LOGGED_AGAIN),
         )  # fmt: skip
@@ -180,12 +180,3 @@ def merged(fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str
     again = [action for action in before if action.key not in known | done and not action.refused]
     actions = tuple(_in_order([*(one for one in fresh.actions if one.key not in done), *again]))
     return fresh.model_copy(update={"actions": actions, "digest": digest(actions)})
-
-
-def by_kind(said: Sequence[Advice], kind: str) -> tuple[Advice, ...]:
-    """The advice of one kind."""
-    return tuple(one for one in said if one.kind == kind)
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:,.1f} MB"
