@@ -140,6 +140,15 @@ def _split_canary(text: str) -> tuple[str, str, str]:
     return text[:start], text[start:end], text[end:]
 
 
+def ended(flow: Any) -> Any:
+    """Run a flow that was called for its final state; its verdict, or the exception it ended with."""
+
+    async def both() -> Any:
+        return await verdict(await flow)
+
+    return run(both())
+
+
 def run(awaitable: Any) -> Any:
     """Run a coroutine in a test that is not asynchronous itself."""
     return asyncio.run(awaitable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -11,7 +10,7 @@ from tasks.clients import engines
 from tasks.maintenance_models import MaintenanceVerdict
 from tasks.models import SecretPin
 from tests.planted import FREEZE_AGE
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended
 
 POLICY = f"[databases.maintenance]\nfreeze_age = {FREEZE_AGE}\n\n"
 
@@ -49,8 +48,4 @@ class Cared:
         from flows.maintain_database import MaintainDatabase, maintain_database
 
         request = MaintainDatabase(estate=self.sample.estate_file, **parameters)
-        return run(_result(maintain_database, request))
-
-
-async def _result(flow: Callable[..., Any], request: Any) -> Any:
-    return await verdict(await flow(request, return_state=True))
+        return ended(maintain_database(request, return_state=True))

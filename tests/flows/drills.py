@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ from tasks.clients import engines
 from tasks.clients.polling import wait_for
 from tasks.manifests import list_manifests
 from tasks.models import SecretPin
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended, run
 from tests.stack import Stack
 
 #: Beyond the sample's own tables: one that grows and one that varies.
@@ -74,12 +73,12 @@ class Drilled:
     def beat(self) -> Any:
         from flows.record_heartbeat import RecordHeartbeat, record_heartbeat
 
-        return run(_result(record_heartbeat, RecordHeartbeat(estate=self.sample.estate_file)))
+        return ended(record_heartbeat(RecordHeartbeat(estate=self.sample.estate_file), return_state=True))
 
     def manifest(self, **parameters: Any) -> Any:
         from flows.take_manifest import TakeManifest, take_manifest
 
-        return run(_result(take_manifest, TakeManifest(estate=self.sample.estate_file, **parameters)))
+        return ended(take_manifest(TakeManifest(estate=self.sample.estate_file, **parameters), return_state=True))
 
     def backup(self, at: datetime | None = None) -> int:
         """Take the automated backup now, and wait until it is over."""
@@ -144,7 +143,8 @@ class Drilled:
         """Run the flow; its verdict, whatever it is."""
         from flows.verify_backups import VerifyBackups, verify_backups
 
-        outcome = run(_result(verify_backups, VerifyBackups(estate=self.sample.estate_file, **parameters)))
+        request = VerifyBackups(estate=self.sample.estate_file, **parameters)
+        outcome = ended(verify_backups(request, return_state=True))
         if isinstance(outcome, BaseException):
             raise outcome
         assert isinstance(outcome, DrillVerdict), outcome
@@ -176,10 +176,6 @@ class Drilled:
 
     def newest_call(self) -> int:
         return max((call.seq for call in self.control.calls(project=self.project)), default=0)
-
-
-async def _result(flow: Callable[..., Any], request: Any) -> Any:
-    return await verdict(await flow(request, return_state=True))
 
 
 def touches_production(drilled: Drilled, calls: list[Any]) -> list[str]:

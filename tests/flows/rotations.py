@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from deployments.stack.database import LEDGER, PREFECT, database_url
 from tasks.clients.login_url import user_of, with_login
 from tasks.models import SecretPin
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended
 from tests.stack import Stack
 
 URL, PASSWORD, TOKEN = "db-connection-string", "db-password", "sync-token"
@@ -29,11 +29,7 @@ def rotate(sample: Sample, **parameters: Any) -> Any:
     from flows.rotate_secrets import RotateSecrets, rotate_secrets
 
     request = RotateSecrets(estate=sample.estate_file, **{"session_wait_seconds": 60, **parameters})
-
-    async def both() -> Any:
-        return await verdict(await rotate_secrets(request, return_state=True))
-
-    return run(both())
+    return ended(rotate_secrets(request, return_state=True))
 
 
 def enabled(sample: Sample, secret: str) -> list[int]:

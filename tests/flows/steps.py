@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.models import SecretPin
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended
 from tests.stack import Stack
 
 URL = SecretPin(secret="db-connection-string", version="latest")
@@ -13,11 +13,7 @@ URL = SecretPin(secret="db-connection-string", version="latest")
 
 def deploy(sample: Sample, **parameters: Any) -> Any:
     """Deploy and give the verdict."""
-
-    async def both() -> Any:
-        return await verdict(await sample.deploy(**parameters))
-
-    return run(both())
+    return ended(sample.deploy(**parameters))
 
 
 def calls(stack: Stack, sample: Sample, after: int) -> list[Any]:

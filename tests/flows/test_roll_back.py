@@ -9,17 +9,14 @@ import pytest
 from tests.flows.conftest import deployed
 from tests.flows.steps import calls, deploy, newest
 from tests.load import Load
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended
 from tests.stack import Stack
 
 pytestmark = pytest.mark.stack
 
 
 def roll_back(sample: Sample, **parameters: Any) -> Any:
-    async def both() -> Any:
-        return await verdict(await sample.roll_back(**parameters))
-
-    return run(both())
+    return ended(sample.roll_back(**parameters))
 
 
 def serving(sample: Sample) -> dict[str, str]:

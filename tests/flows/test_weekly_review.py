@@ -24,7 +24,7 @@ from tests import corpus, log_analytics
 from tests.billing import TABLE
 from tests.flows.steps import calls, newest
 from tests.inbox import Inbox, inbox
-from tests.sample import Sample, run, verdict
+from tests.sample import Sample, ended
 from tests.stack import Stack
 
 __all__ = ["inbox"]
@@ -59,11 +59,8 @@ def review(sample: Sample, week: Week, **parameters: Any) -> Any:
     """Review a week; the verdict, or the exception it ended with."""
     from flows.weekly_review import WeeklyReview, weekly_review
 
-    async def both() -> Any:
-        request = WeeklyReview(estate=sample.estate_file, week=week.name, **parameters)
-        return await verdict(await weekly_review(request, return_state=True))
-
-    return run(both())
+    request = WeeklyReview(estate=sample.estate_file, week=week.name, **parameters)
+    return ended(weekly_review(request, return_state=True))
 
 
 def stored(sample: Sample, week: Week) -> dict[str, bytes]:
