@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import SecretStr
 
 from tasks.analysis import dead_man
 from tasks.analysis.dead_man import BEGAN, EXPECTED, LOOKS_BACK, TOLD, TOLD_DEATH, VERDICT, Death, Missing, Watched
@@ -23,7 +22,7 @@ from tasks.analysis.due_times import Schedule, schedule_of
 from tasks.clients.ledger import Ledger
 from tasks.clients.notify import count, send
 from tasks.errors import BadInput, OpsError, TransientError
-from tasks.models import Measurement, SecretPin
+from tasks.models import Measurement
 from tasks.site import Site, open_site
 
 MANY = 10_000
@@ -102,7 +101,7 @@ def _count(missing: int, died: int) -> str:
 
 def _send(site: Site, title: str, body: str) -> None:
     """Send to every target. Raises the last error, after all were tried."""
-    urls, failed = _targets(site), None
+    urls, failed = site.notify_urls(), None
     for number in range(count(urls) if urls.get_secret_value() else 0):
         try:
             send(urls, title, body, number)
@@ -110,14 +109,6 @@ def _send(site: Site, title: str, body: str) -> None:
             failed = error
     if failed:
         raise failed
-
-
-def _targets(site: Site) -> SecretStr:
-    """The targets of ``tasks/notifications.py``, which speaks to Prefect: this machine's, else the estate's."""
-    given, secret = site.settings.notify_url, site.estate.notify.url_secret
-    if given.get_secret_value() or not secret:
-        return given
-    return site.secrets.access(SecretPin(secret=secret, version="latest"))
 
 
 def _tell_once_a_day(site: Site, mark: Path, text: str, now: datetime) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_logger
-from pydantic import SecretStr
 
 from tasks.analysis.news import fingerprint, is_news
 from tasks.clients.notify import count, send
-from tasks.models import Measurement, SecretPin
+from tasks.models import Measurement
 from tasks.policies import READ, WRITE
 from tasks.runs import run_link, run_name
 from tasks.site import Site, open_site
@@ -76,13 +75,13 @@ def raise_first(errors: list[BaseException]) -> None:
 @task(**READ)
 async def count_targets(site: Site) -> int:
     """How many targets the estate's notifications have."""
-    return await asyncio.to_thread(lambda: count(_urls(site)))
+    return await asyncio.to_thread(lambda: count(site.notify_urls()))
 
 
 @task(**WRITE)
 async def notify(site: Site, number: int, title: str, body: str) -> None:
     """Send a short text to one target. Safe to repeat: it says the same thing twice and changes nothing."""
-    await asyncio.to_thread(lambda: send(_urls(site), title, body, number))
+    await asyncio.to_thread(lambda: send(site.notify_urls(), title, body, number))
 
 
 @task(**READ)
@@ -107,14 +106,6 @@ def _subject(site: Site, topic: str) -> str:
 
 def _has_targets(site: Site) -> bool:
     return bool(site.settings.notify_url.get_secret_value() or site.estate.notify.url_secret)
-
-
-def _urls(site: Site) -> SecretStr:
-    """The targets: of this machine's environment where it names any, else of the estate's secret."""
-    given = site.settings.notify_url
-    if given.get_secret_value():
-        return given
-    return site.secrets.access(SecretPin(secret=site.estate.notify.url_secret, version="latest"))
 
 
 async def tell_failure(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:

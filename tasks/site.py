@@ -12,6 +12,8 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from tasks.analysis.latency_sketch import GROWTH, SHORTEST_SECONDS
 from tasks.clients.bigquery import BigQuery
 from tasks.clients.builds import Builds
@@ -124,6 +126,13 @@ class Site:
     def inspector(self, database: Database) -> Inspector:
         """A client that reads production's structure and content, with the same connection string."""
         return Inspector(self.secrets.access(SecretPin(secret=database.url_secret, version="latest")))
+
+    def notify_urls(self) -> SecretStr:
+        """Where people are told: this machine's targets where it names any, else the estate's; empty for neither."""
+        given, secret = self.settings.notify_url, self.estate.notify.url_secret
+        if given.get_secret_value() or not secret:
+            return given
+        return self.secrets.access(SecretPin(secret=secret, version="latest"))
 
     @property
     def who(self) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,3 +24,14 @@ def in_memory_if_there_is_room() -> str:
         return "/tmp"
     free = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
     return str(memory) if free > ROOM_BYTES else "/tmp"
+
+
+@contextmanager
+def temporary_folder(where: str = "/tmp") -> Iterator[Path]:
+    """A folder for as long as the block runs, which other users may pass: PostgreSQL runs as one of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="ck-", dir=where))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

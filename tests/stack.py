@@ -7,10 +7,8 @@ own process.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +22,7 @@ from deployments.stack.programs import cloud_endpoints
 from deployments.stack.status import read_status
 from embedded.ports import free_port
 from localcloud.control_client import Control
-from tests.memory import in_memory_if_there_is_room
+from tests.memory import in_memory_if_there_is_room, temporary_folder
 
 CARETAKER = [sys.executable, "-m", "deployments.cli"]
 ROOT = Path(__file__).parent.parent
@@ -97,13 +95,8 @@ def stack() -> Iterator[Stack]:
     """
     assert not _shared, "a module imports this fixture; take it from tests/conftest.py by its name alone"
     _shared.append(True)
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir=in_memory_if_there_is_room()))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder) as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder(in_memory_if_there_is_room()) as folder, running_stack(folder) as running:
+        yield running
 
 
 def _prefect_reads_the_environment() -> None:

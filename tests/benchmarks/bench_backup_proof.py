@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from tasks.models import SecretPin
 from tests.damaged_backups import damage_backup
 from tests.damages import CONTENT, DAMAGES, ROLES
 from tests.flows.drills import Drilled
+from tests.memory import temporary_folder
 from tests.sample import Sample
 from tests.stack import Stack, running_stack
 
@@ -51,14 +51,9 @@ class Found:
 
 def bench() -> list[dict[str, Any]]:
     """Every damage once, then the clean nights."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "state") as stack:
-            found = list(damaged(stack, folder))
-            alarms = list(clean_nights(estate(stack, folder, "proof-clean")))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "state") as stack:
+        found = list(damaged(stack, folder))
+        alarms = list(clean_nights(estate(stack, folder, "proof-clean")))
     return rows(found, alarms)
 
 

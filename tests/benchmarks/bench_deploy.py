@@ -8,18 +8,16 @@ starts in a second or two, which takes Google minutes; so a release with new req
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from tasks.models import RevisionState
+from tests.memory import temporary_folder
 from tests.sample import Sample, run, verdict
 from tests.stack import Stack, running_stack
 
@@ -30,18 +28,13 @@ RELEASES = 3
 
 def bench() -> list[dict[str, Any]]:
     """Release three versions of each kind, all with a migration; the median ratio, and where the time goes by step."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "state") as stack:
-            sample = Sample(folder / "estate", "bench-deploy", steps=((50, 20),), thorough=True).write().seed()
-            run(sample.deploy())
-            return [
-                *_rows("deploy of code alone", sample, stack, new_requirements=False),
-                *_rows("deploy with new requirements", sample, stack, new_requirements=True),
-            ]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "state") as stack:
+        sample = Sample(folder / "estate", "bench-deploy", steps=((50, 20),), thorough=True).write().seed()
+        run(sample.deploy())
+        return [
+            *_rows("deploy of code alone", sample, stack, new_requirements=False),
+            *_rows("deploy with new requirements", sample, stack, new_requirements=True),
+        ]
 
 
 def _rows(what: str, sample: Sample, stack: Stack, *, new_requirements: bool) -> list[dict[str, Any]]:

@@ -7,8 +7,6 @@ backends, Prefect's server, worker with its warm process.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from tests.memory import temporary_folder
 from tests.stack import caretaker, up
 
 SETTLE_SECONDS = 90.0
@@ -25,17 +24,15 @@ MEMORY_MB, CORE_PERCENT = 800, 5
 
 def bench() -> list[dict[str, Any]]:
     """Measure a released stack, and apart from it what the sample's own services take."""
-    state = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    state.chmod(0o755)
-    try:
-        started = up(state)
-        assert started.returncode == 0, started.stdout + started.stderr
-        time.sleep(SETTLE_SECONDS)
-        time.sleep(300 - time.time() % 300 + 60)
-        whole, services = measured(state)
-    finally:
-        caretaker(state, "down")
-        shutil.rmtree(state, ignore_errors=True)
+    with temporary_folder() as state:
+        try:
+            started = up(state)
+            assert started.returncode == 0, started.stdout + started.stderr
+            time.sleep(SETTLE_SECONDS)
+            time.sleep(300 - time.time() % 300 + 60)
+            whole, services = measured(state)
+        finally:
+            caretaker(state, "down")
     return [
         row("idle: memory (PSS)", whole[0], "MB", MEMORY_MB, f"of it the sample's services {services[0]:.0f} MB"),
         row("idle: of one core", whole[1], "%", CORE_PERCENT, f"of it the sample's services {services[1]:.1f} %"),

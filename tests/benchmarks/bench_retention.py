@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +23,7 @@ from deployments.environment import RUNS_KEPT, server_environment
 from deployments.stack.database import PREFECT, database_url
 from deployments.stack.folder import Folder
 from tests.deployments.sleeper import sleeper
+from tests.memory import temporary_folder
 from tests.stack import QUIET, running_stack
 
 RUNS = 2000
@@ -36,13 +34,8 @@ MEBIBYTE = 2**20
 
 def bench() -> list[dict[str, Any]]:
     """Fill, let time pass, vacuum, and fill again."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "s", *QUIET) as stack:
-            sizes, left, kept = measured(stack.folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "s", *QUIET) as stack:
+        sizes, left, kept = measured(stack.folder)
     empty, first, second = sizes
     return [
         row(f"database with {RUNS} runs", first / MEBIBYTE, "MiB", None, f"{empty / MEBIBYTE:.0f} MiB when empty"),

@@ -7,10 +7,7 @@ what the service's pool gives. The usual way sets a new password on the only use
 from __future__ import annotations
 
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,6 +16,7 @@ from tasks.clients.login_url import with_login
 from tests.flows import rotations
 from tests.flows.rotations import LOGIN, PASSWORD, URL
 from tests.load import Load
+from tests.memory import temporary_folder
 from tests.sample import Sample, run, verdict
 from tests.stack import running_stack
 
@@ -27,15 +25,10 @@ RATE = 50
 
 def bench() -> list[dict[str, Any]]:
     """Rotate once under load, then replace the only user's password under the same load."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "state"):
-            sample = Sample(folder / "estate", "bench-rotate", steps=((50, 20),)).write().seed()
-            run(sample.deploy())
-            return measured(sample)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "state"):
+        sample = Sample(folder / "estate", "bench-rotate", steps=((50, 20),)).write().seed()
+        run(sample.deploy())
+        return measured(sample)
 
 
 def measured(sample: Sample) -> list[dict[str, Any]]:

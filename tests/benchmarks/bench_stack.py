@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.deployments.runs import start_sleeper
+from tests.memory import temporary_folder
 from tests.stack import caretaker, running_stack, up
 
 RUNS = 5
@@ -19,13 +18,9 @@ RUNS = 5
 
 def bench() -> list[dict[str, Any]]:
     """Measure a first start, a second one, a stop, and the worker."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
+    with temporary_folder() as folder:
         first, second, status, down = starts(folder / "released")
         waits = run_starts(folder / "worker")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return [
         row("up: from nothing to the sample released", first, 30, "packages cached"),
         row("up: the second time", second, None, "the state of the first"),

@@ -6,19 +6,17 @@ the UI do. The first call is read from the local cloud's own log.
 
 from __future__ import annotations
 
-import shutil
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 
 from tests.deployments.runs import ask, state_of, wait_until
+from tests.memory import temporary_folder
 from tests.stack import Stack, running_stack
 
 RUNS = 9
@@ -38,14 +36,9 @@ class Start:
 
 def bench() -> list[dict[str, Any]]:
     """Measure starts on a warm worker, one after the other."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "s", "--no-deploy", "--no-sample") as stack:
-            time.sleep(15)  # the warm process warms up, the first schedules are made
-            starts = [start(stack) for _ in range(RUNS)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "s", "--no-deploy", "--no-sample") as stack:
+        time.sleep(15)  # the warm process warms up, the first schedules are made
+        starts = [start(stack) for _ in range(RUNS)]
     whole = [one.first_call for one in starts]
     return [
         row("request → taken by the worker", [one.taken for one in starts], None),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tasks.clients.uv_lock import UvLock
 from tasks.dependency_models import Wish
 from tests.dependencies.package_index import OLD, RIPE
 from tests.dependencies.scene import Scene, scene_in
+from tests.memory import temporary_folder
 from tests.stack import ROOT, running_stack
 
 SERVICES = {"api": "import app.main, app.sync", "frontend": "import app.main"}
@@ -30,13 +30,8 @@ GOAL_SECONDS = 300.0
 
 def bench() -> list[dict[str, Any]]:
     """Measure both; the caches of uv are empty at the start of each."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "stack"):
-            return [*sample(folder / "sample"), *one_of_64(folder / "many")]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "stack"):
+        return [*sample(folder / "sample"), *one_of_64(folder / "many")]
 
 
 def sample(folder: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -31,6 +30,7 @@ from localcloud.sql.roles import ADMIN
 from tasks.backup_models import DrillVerdict
 from tasks.clients.inspection_sql import CONTENT, SESSION
 from tests.flows.drills import Drilled
+from tests.memory import temporary_folder
 from tests.sample import Sample
 from tests.stack import Stack, running_stack
 
@@ -60,19 +60,14 @@ Turn = tuple[Measured, Measured, Measured]
 
 def bench() -> list[dict[str, Any]]:
     """Drill and scripts by turns at 1 GB, and one drill at 0.1 GB."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        with running_stack(folder / "state") as stack:
-            small = filled(stack, folder, "bench-small", 0.1)
-            first = drill(small)
-            large = filled(stack, folder, "bench-large", 1.0)
-            turns = [
-                (drill(large), by_api(large), on_the_files(large, folder / f"by-hand-{number}"))
-                for number in range(TURNS)
-            ]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, running_stack(folder / "state") as stack:
+        small = filled(stack, folder, "bench-small", 0.1)
+        first = drill(small)
+        large = filled(stack, folder, "bench-large", 1.0)
+        turns = [
+            (drill(large), by_api(large), on_the_files(large, folder / f"by-hand-{number}"))
+            for number in range(TURNS)
+        ]
     return rows_of(first, turns)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from localcloud.control_client import Control
@@ -21,17 +20,10 @@ class DeployScenario:
     flow = "deploy"
 
     def __init__(self, sample: Sample, control: Control) -> None:
+        self.project, self.folder = sample.project, sample.folder
         self._sample, self._control = sample, control
         self._number = 0
         self._before = ""
-
-    @property
-    def project(self) -> str:
-        return self._sample.project
-
-    @property
-    def folder(self) -> Path:
-        return self._sample.folder
 
     def prepare(self) -> dict[str, Any]:
         self._number += 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from localcloud.control_client import Control
@@ -37,15 +36,8 @@ class MaintainDatabaseScenario:
     flow = "maintain-database"
 
     def __init__(self, cared: Cared, control: Control) -> None:
+        self.project, self.folder = cared.sample.project, cared.sample.folder
         self._cared, self._control = cared, control
-
-    @property
-    def project(self) -> str:
-        return self._cared.sample.project
-
-    @property
-    def folder(self) -> Path:
-        return self._cared.sample.folder
 
     def prepare(self) -> dict[str, Any]:
         """Plant the needs again; the parameters with the approval of exactly this plan."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from localcloud.control_client import Control
@@ -17,16 +16,9 @@ class RotateSecretsScenario:
     flow = "rotate-secrets"
 
     def __init__(self, sample: Sample, control: Control) -> None:
+        self.project, self.folder = sample.project, sample.folder
         self._sample, self._control = sample, control
         self._before = 0
-
-    @property
-    def project(self) -> str:
-        return self._sample.project
-
-    @property
-    def folder(self) -> Path:
-        return self._sample.folder
 
     def prepare(self) -> dict[str, Any]:
         self._before = rotations.pinned(self._sample)

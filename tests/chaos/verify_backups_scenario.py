@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from tests.flows.drills import Drilled, touches_production
@@ -21,17 +20,10 @@ class VerifyBackupsScenario:
     flow = "verify-backups"
 
     def __init__(self, drilled: Drilled, pick: str, moment: datetime | None = None) -> None:
+        self.project, self.folder = drilled.sample.project, drilled.sample.folder
         self._drilled, self._pick, self._moment = drilled, pick, moment
         self._before: list[Any] = []
         self._after = 0
-
-    @property
-    def project(self) -> str:
-        return self._drilled.project
-
-    @property
-    def folder(self) -> Path:
-        return self._drilled.sample.folder
 
     def prepare(self) -> dict[str, Any]:
         self._before, self._after = self._production(), self._drilled.newest_call()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
@@ -30,6 +29,7 @@ class WeeklyReviewScenario:
     flow = "weekly-review"
 
     def __init__(self, sample: Sample, control: Control, *, in_view: bool = False) -> None:
+        self.project, self.folder = sample.project, sample.folder
         self._sample = sample
         self._week = Week.of(datetime.now(UTC).date() - timedelta(days=7), corpus.ZONE)
         self._history: dict[str, Any] = {}
@@ -40,14 +40,6 @@ class WeeklyReviewScenario:
             self._fill_view()
         else:
             self._write()
-
-    @property
-    def project(self) -> str:
-        return self._sample.project
-
-    @property
-    def folder(self) -> Path:
-        return self._sample.folder
 
     def prepare(self) -> dict[str, Any]:
         for name in self._stored():

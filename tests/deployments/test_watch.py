@@ -15,11 +15,9 @@ from pydantic import SecretStr
 
 from deployments.stack.programs import HOME
 from deployments.watch import look, schedules, tell
-from tasks.clients.ledger import Ledger
 from tasks.errors import BadInput, TransientError
-from tasks.estate import Estate
 from tasks.models import SecretPin
-from tasks.settings import Settings
+from tasks.site import open_site
 from tasks.verdicts import tell_begun, tell_death, tell_verdict
 from tests.inbox import Inbox, inbox
 
@@ -46,26 +44,16 @@ class Secrets:
         return self.value
 
 
-@dataclass
-class Place:
-    """What the check needs of a site."""
-
-    ledger: Ledger
-    estate: Estate
-    secrets: Secrets
-    settings: Settings
-
-
 @pytest.fixture
 def site(tmp_path: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("CARETAKER_NOTIFY_URL", raising=False)
     monkeypatch.setenv("CARETAKER_LEDGER_URL", f"sqlite:///{tmp_path}/ledger.db")
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    ledger.ensure()
     text = (HOME / "estate.toml").read_text().replace('url_secret = ""', 'url_secret = "sync-token"')
     (tmp_path / "estate.toml").write_text(text)
     (tmp_path / "prefect.yaml").write_text(FILE)
-    return Place(ledger, Estate.load(tmp_path / "estate.toml"), Secrets(SecretStr(inbox.url)), Settings())
+    made: Any = open_site(tmp_path / "estate.toml")
+    made.secrets = Secrets(SecretStr(inbox.url))
+    return made
 
 
 def one_look(site: Any, folder: Path, now: datetime) -> int:
