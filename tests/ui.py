@@ -48,6 +48,12 @@ class Ui:
     def click(self, words: str, role: str = "button") -> None:
         self._page.get_by_role(role, name=words, exact=True).first.click()
 
+    def send(self, words: str) -> str:
+        """Send the form that starts a run; the run's id. The UI's own link to it is gone after some seconds."""
+        with self._page.expect_response(re.compile(r"/create_flow_run$")) as answer:
+            self.click(words)
+        return str(answer.value.json()["id"])
+
     def open_artifact(self, key: str) -> None:
         """Go from a run to the newest version of one of its artifacts."""
         self.click("Artifacts", role="tab")
