@@ -290,7 +290,7 @@ class Blocker(Frozen):
 
 
 Verdict = Literal[
-    "started", "approved", "released", "rolled_back", "refused", "failed", "held", "reviewed", "proposed",
+    "started", "approved", "expired", "released", "rolled_back", "refused", "failed", "held", "reviewed", "proposed",
     "maintained",
 ]
 

@@ -35,6 +35,8 @@ from tasks.site import Site
 BEFORE = timedelta(hours=24)
 MOST_CHANGES = 5000
 KEY = "weekly-review"
+#: Lines of the ledger that changed nothing by themselves.
+_NO_CHANGES = ("review", "approval")
 _BACKUP_FIGURES = ("backup.level", "backup.rto", "backup.rpo")
 
 
@@ -99,7 +101,7 @@ def _ours(site: Site, changes: Sequence[Change]) -> tuple[Change, ...]:
     """The changes of this project, oldest first: estates share a ledger."""
     project = site.estate.google.project
     mine = (change for change in reversed(changes) if change.inputs.get("project", project) == project)
-    return tuple(change for change in mine if change.kind != "review")
+    return tuple(change for change in mine if change.kind not in _NO_CHANGES)
 
 
 def _backups(site: Site, week: Week) -> tuple[Measurement, ...]:

@@ -13,7 +13,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.analysis.dead_man import BEGAN, BY_HAND, VERDICT, subject
+from tasks.analysis.dead_man import BEGAN, BY_HAND, CRASHED, VERDICT, subject
 from tasks.clients.ledger import Ledger
 from tasks.notifications import TELLS
 from tasks.settings import settings
@@ -41,9 +41,12 @@ async def tell_verdict(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) ->
         await asyncio.to_thread(_measure, VERDICT, flow.name, run, float(state.is_completed()), labels)
 
 
-async def tell_death(flow_name: str, run: FlowRun, told: bool = False) -> None:
-    """Say, for a run that can no longer, that it died; ``told``: its flow's own hook has told people."""
-    labels = {"state": "Crashed"} | ({"told": "by the flow's hook"} if told else {})
+async def tell_death(flow_name: str, run: FlowRun, told: bool = False, state: str = CRASHED) -> None:
+    """Say, for a run that can no longer, that it died; ``told``: its flow's own hook has told people.
+
+    ``state`` is ``UNANSWERED`` for one that waited for a person in vain.
+    """
+    labels = {"state": state} | ({"told": "by the flow's hook"} if told else {})
     await asyncio.to_thread(_measure, VERDICT, flow_name, run, 0.0, labels)
 
 

@@ -39,6 +39,7 @@ from deployments.stack.lost_runs import LostRuns, under_way  # noqa: E402
 from deployments.stack.pool import ensure_pool  # noqa: E402
 from deployments.stack.pool_worker import PoolWorker  # noqa: E402
 from deployments.stack.programs import HOME  # noqa: E402
+from deployments.stack.unanswered import Unanswered  # noqa: E402
 from tasks.errors import OpsError  # noqa: E402
 from tasks.settings import settings  # noqa: E402
 from tasks.verdicts import tell_death  # noqa: E402
@@ -86,6 +87,7 @@ async def work(drain_seconds: float, forks: Forks) -> None:
         worker = PoolWorker(POOL, name=NAME, limit=RUNS_AT_ONCE, heartbeat_interval_seconds=HEARTBEAT_SECONDS)
         worker.died = partial(_died, client, told=True)
         lost = LostRuns(client, Folder(settings().state), lambda: worker.executing, partial(_died, client))
+        unanswered = Unanswered(client)
         await _api_answers(client, stop)
         await ensure_pool(client)
         await lost.at_start()
@@ -95,6 +97,7 @@ async def work(drain_seconds: float, forks: Forks) -> None:
             loops.start_soon(_take_runs, worker, heard)
             loops.start_soon(_forever, worker.sync_with_backend, HEARTBEAT_SECONDS)
             loops.start_soon(_forever, lost.look, LOST_RUNS_SECONDS)
+            loops.start_soon(_forever, unanswered.look, LOST_RUNS_SECONDS)
             loops.start_soon(_end_when_stale, worker, forks, stop)
             await stop.wait()
             loops.cancel_scope.cancel()

@@ -17,6 +17,12 @@ BEGAN, VERDICT = "run.began", "run.verdict"
 #: What this check remembers there: since when a schedule is expected, of which miss it told, of which death.
 EXPECTED, TOLD, TOLD_DEATH = "watch.expected", "watch.told", "watch.death"
 BY_HAND = "by hand"
+#: How a run ended that could not say so itself, and what a person is told of it.
+CRASHED, UNANSWERED = "Crashed", "Unanswered"
+_ENDS = {
+    CRASHED: "died without a word",
+    UNANSWERED: "waited for an approval that nobody gave in time; nothing was changed; run it again",
+}
 #: How long after its time a run must have begun, or left its verdict. With a look every five minutes, it is told in 30.
 PATIENCE = timedelta(minutes=24)
 #: How long after the time that a run named as its end.
@@ -59,7 +65,7 @@ class Missing(Frozen):
 
 
 class Death(Frozen):
-    """A run that died without a word."""
+    """A run that ended without a word: it died, or nobody answered it."""
 
     run: str
     subject: str
@@ -96,15 +102,15 @@ def missing(watched: Watched, now: datetime) -> Missing | None:
 
 
 def deaths(left: Iterable[Measurement], known: Collection[str]) -> list[Death]:
-    """The runs that died and were not told of, here or by their flow's hook."""
-    crashed = (mark for mark in left if mark.labels.get("state") == "Crashed" and not mark.labels.get("told"))
-    dead = {mark.labels["run"]: mark for mark in crashed}
+    """The runs that could not tell how they ended and were not told of, here or by their flow's hook."""
+    mute = (mark for mark in left if mark.labels.get("state") in _ENDS and not mark.labels.get("told"))
+    dead = {mark.labels["run"]: mark for mark in mute}
     return [_death(run, mark) for run, mark in dead.items() if run not in known]
 
 
 def _death(run: str, mark: Measurement) -> Death:
     flow, named = mark.subject.partition("/")[0], mark.labels["named"]
-    return Death(run=run, subject=mark.subject, line=f"{flow}: run '{named}' died without a word ({run})")
+    return Death(run=run, subject=mark.subject, line=f"{flow}: run '{named}' {_ENDS[mark.labels['state']]} ({run})")
 
 
 def _why(due: datetime, left: Sequence[Measurement], now: datetime) -> str:

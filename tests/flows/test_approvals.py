@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow_async
 from prefect.states import Scheduled
 
+from deployments.stack.unanswered import Unanswered
+from deployments.watch import look
 from tasks.approvals import Question, approve, digest_of
 from tasks.locks import services_locked
 from tasks.models import Change
@@ -168,12 +170,32 @@ def test_a_run_that_nobody_answered_in_time_ends_and_cannot_be_resumed(estate: S
         assert (await run.work()).name == "Suspended"
         await asyncio.sleep(1.2)
         assert await run.resume(decision="approve") in ("REJECT", "ABORT")
-        return await run.state()
+        for _ in range(2):
+            await Unanswered(run.client).look()  # as the worker does, and as one that was started anew does
+        return run.id, await run.state()
 
-    state = with_run(estate, steps, seconds=1)
+    run_id, state = with_run(estate, steps, seconds=1)
     assert state.is_failed()
     assert "never resumed" in state.message
     assert APPLIED == []
+    asked, expired = written(estate)
+    assert (asked.verdict, expired.verdict, expired.inputs["digest"]) == ("started", "expired", asked.inputs["digest"])
+    _, unheard = look(estate.site.ledger, {}, datetime.now(UTC))
+    (line,) = [one.line for one in unheard if one.run == str(run_id)]
+    assert "waited for an approval that nobody gave in time; nothing was changed" in line
+
+
+def test_an_approval_that_was_given_or_still_waits_is_not_taken_for_one_that_nobody_gave(estate: Sample) -> None:
+    async def steps(run: Run) -> None:
+        await run.work()
+        await run.resume(decision="approve")
+        await run.work()
+        WORLD.update(rows=4)
+        assert (await (await run.another()).work()).name == "Suspended"
+        await Unanswered(run.client).look()
+
+    with_run(estate, steps)
+    assert [change.verdict for change in written(estate)].count("expired") == 0
 
 
 def test_a_run_that_was_started_again_without_an_answer_asks_again(estate: Sample) -> None:
