@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,14 @@ class Cloud:
         self._loop_thread.join(timeout=5)
         self.store.close()
         self.calls.close()
+        _sweep(self.sockets)
+
+
+def _sweep(sockets: Path) -> None:
+    """Remove what is empty of the sockets' folder; a server that could not be stopped keeps its socket there."""
+    for folder in (*(path for path in sockets.glob("*") if path.is_dir()), sockets):
+        with suppress(OSError):  # not empty, or gone
+            folder.rmdir()
 
 
 def sockets_dir(state: Path) -> Path:

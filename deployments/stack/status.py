@@ -161,6 +161,7 @@ def _deployment(api: PrefectApi, flows: dict[str, str], deployment: dict[str, An
     return {
         "name": name,
         "paused": deployment["paused"],
+        "scheduled": any(schedule["active"] for schedule in deployment["schedules"]),
         "next_run": following[0]["expected_start_time"] if following else None,
         "last_verdict": last[0]["state"]["name"] if last else None,
         "last_run": last[0]["end_time"] if last else None,

@@ -42,7 +42,9 @@ def status_table(status: dict[str, Any]) -> Table:
 def _when(deployment: dict[str, Any]) -> str:
     if deployment["paused"]:
         return "paused"
-    return f"next {deployment['next_run']}" if deployment["next_run"] else "on demand"
+    if deployment["next_run"]:
+        return f"next {deployment['next_run']}"
+    return "scheduled" if deployment["scheduled"] else "on demand"  # its runs are made within a minute
 
 
 def _mark(well: bool, text: str) -> str:

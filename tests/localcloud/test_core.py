@@ -128,3 +128,9 @@ def test_a_call_of_an_unknown_service_is_named(channel):
         call(b"", timeout=5)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert caught.value.details() == "the local cloud does not implement /google.example.v1.Nothing/Do"
+
+
+def test_nothing_is_left_among_the_temporary_files_when_it_was_stopped(own_local_cloud):
+    (own_local_cloud.sockets / "p:europe-west4:stopped").mkdir()
+    assert own_local_cloud.stop() == 0
+    assert not own_local_cloud.sockets.exists()
