@@ -27,6 +27,14 @@ class Settings(BaseSettings):
     )
     cloudsql_sockets: Path = Field(Path("/cloudsql"), description="Where Cloud SQL's proxy puts its sockets")
 
+    prefect_url: str = Field(
+        "", validation_alias="PREFECT_API_URL", description="Prefect's API; empty: the embedded stack's own"
+    )
+    prefect_login: SecretStr | None = Field(
+        None, validation_alias="PREFECT_API_AUTH_STRING", description="user:password of a server with basic auth"
+    )
+    prefect_key: SecretStr | None = Field(None, validation_alias="PREFECT_API_KEY", description="An API key")
+
     @cached_property
     def local_cloud(self) -> dict[str, Any]:
         """The endpoints of this state's local cloud: ``grpc``, ``storage``, ``bigquery``, ``control``, ``sockets``.
@@ -57,6 +65,23 @@ class Settings(BaseSettings):
                 f"reading the ledger's address from {path} failed: no such file; run 'caretaker up' first, or set "
                 "CARETAKER_LEDGER_URL"
             ) from None
+
+
+    def prefect(self) -> str:
+        """The address of Prefect's API: the one given, else that of this state's embedded stack.
+
+        Raises BadInput when neither is there.
+        """
+        if self.prefect_url:
+            return self.prefect_url
+        try:
+            port = json.loads((self.state / "stack.json").read_text())["ports"]["prefect"]
+        except (FileNotFoundError, KeyError):
+            raise BadInput(
+                f"finding Prefect's API of {self.state} failed: no stack was ever started there; run 'caretaker up' "
+                "first, or set PREFECT_API_URL"
+            ) from None
+        return f"http://127.0.0.1:{port}/api"
 
 
 def settings() -> Settings:

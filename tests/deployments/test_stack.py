@@ -43,7 +43,7 @@ ONE_AT_A_TIME = {
     "concurrency_options": ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
 }  # fmt: skip
 AUTH, ELSEWHERE = "operator:a-password-of-the-test", "127.0.0.2"
-PROCESSES = {"postgresql", "local-cloud", "prefect", "worker"}
+PROCESSES = {"postgresql", "local-cloud", "prefect", "worker", "webhooks"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,60 @@
+"""Proves that a request was sent by who holds the secret.
+
+Safety property: comparisons take the same time wherever a signature differs, and every enabled version of the secret is
+tried, whichever fits. What comes out is "authentic" or "not", and never why not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
+
+#: A secret in the form of the Standard Webhooks specification: base64 behind a prefix. Others are taken as they are.
+STANDARD_PREFIX = "whsec_"
+#: A short secret can be found by trying: https://github.com/standard-webhooks/standard-webhooks asks for 24 bytes.
+LEAST_BYTES = 16
+
+Headers = Mapping[str, str]
+Proof = Callable[[SecretStr, Headers, bytes], bool]
+
+
+def authentic(kind: str, secrets: Sequence[SecretStr], headers: Headers, body: bytes) -> bool:
+    """Whether one of the secrets proves the request. ``headers``: those that stand exactly once, in small letters."""
+    proof = PROOFS[kind]
+    long_enough = [secret for secret in secrets if len(secret.get_secret_value().encode()) >= LEAST_BYTES]
+    found = [proof(secret, headers, body) for secret in long_enough]  # every one, for the same time whichever fits
+    return any(found)
+
+
+def _github(secret: SecretStr, headers: Headers, body: bytes) -> bool:
+    """https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries"""
+    expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
+    return _same(expected, headers.get("x-hub-signature-256", ""))
+
+
+def _standard(secret: SecretStr, headers: Headers, body: bytes) -> bool:
+    """https://github.com/standard-webhooks/standard-webhooks: signed are id, time (5 min off at most) and body."""
+    value = secret.get_secret_value()
+    try:
+        webhook = Webhook(value if value.startswith(STANDARD_PREFIX) else value.encode())
+        webhook.verify(body, dict(headers), json_parse=False)
+    except (WebhookVerificationError, ValueError):  # ValueError: no base64, no UTF-8, no comma
+        return False
+    return True
+
+
+def _bearer(secret: SecretStr, headers: Headers, _body: bytes) -> bool:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and _same(secret.get_secret_value(), token)
+
+
+def _same(expected: str, given: str) -> bool:
+    """As bytes: a header may hold any of them, and for text beyond ASCII there is no comparison in constant time."""
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))
+
+
+PROOFS: dict[str, Proof] = {"github": _github, "standard": _standard, "bearer": _bearer}
