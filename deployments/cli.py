@@ -150,7 +150,11 @@ def receive(
     """Receive webhooks on their own, outside the embedded stack; see docs/webhooks.md."""
     from deployments.stack.up import estate_of
 
-    _folder(state)
+    folder = _folder(state)
+    if "PREFECT_API_URL" not in os.environ and folder.read():
+        from deployments.environment import prefect_environment
+
+        os.environ.update(prefect_environment(folder.root))
     from deployments.webhooks.server import Wishes, serve
 
     serve(Wishes(estate_of(estate), host, port, public_url, proxies, hand_over))

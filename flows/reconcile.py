@@ -14,9 +14,9 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.forms import Form
-from tasks.notifications import TELLS
 from tasks.reconciling import Reconciled, follow, hand_over_what_waits, put_into_inbox
 from tasks.site import open_site
+from tasks.verdicts import SCHEDULED
 
 
 class Reconcile(Form):
@@ -26,7 +26,7 @@ class Reconcile(Form):
     dry_run: bool = Field(False, description="Tell what is not released, and release nothing")
 
 
-@flow(name="reconcile", flow_run_name="reconcile", timeout_seconds=300, **TELLS)
+@flow(name="reconcile", flow_run_name="reconcile", timeout_seconds=300, **SCHEDULED)
 async def reconcile(request: Reconcile) -> Reconciled:
     """Compare the branch with what is released, and have released what was lost."""
     site = open_site(request.estate)

@@ -18,7 +18,7 @@ from tasks.analysis.standing import standings
 from tasks.clients.branch_mirror import BranchMirror
 from tasks.clients.inbox import Inbox
 from tasks.clients.prefect_api import PrefectApi, RunFound
-from tasks.delivery_models import UNDER_WAY, Delivery, Standing, Status
+from tasks.delivery_models import STACK_STOPPED, UNDER_WAY, Delivery, Standing, Status
 from tasks.errors import Conflict, Missing, NotAllowed, PermanentError
 from tasks.followed import repository_token, repository_url, source_of
 from tasks.models import Change
@@ -147,7 +147,7 @@ class HandOver:
         run = self.prefect.run(one.run)
         if run is None or run.state == "CRASHED":
             self._again(one, f"run {one.run} {'is gone' if run is None else 'crashed'}", now)
-        elif run.state == "FAILED" and _LOCKED in run.message:
+        elif run.message == STACK_STOPPED or (run.state == "FAILED" and _LOCKED in run.message):
             self._again(one, run.message, now)
         elif run.ended:
             status, note = self._outcome(one, run)

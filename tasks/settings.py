@@ -27,9 +27,7 @@ class Settings(BaseSettings):
     )
     cloudsql_sockets: Path = Field(Path("/cloudsql"), description="Where Cloud SQL's proxy puts its sockets")
 
-    prefect_url: str = Field(
-        "", validation_alias="PREFECT_API_URL", description="Prefect's API; empty: the embedded stack's own"
-    )
+    prefect_url: str = Field("", validation_alias="PREFECT_API_URL", description="Prefect's API")
     prefect_login: SecretStr | None = Field(
         None, validation_alias="PREFECT_API_AUTH_STRING", description="user:password of a server with basic auth"
     )
@@ -68,20 +66,10 @@ class Settings(BaseSettings):
 
 
     def prefect(self) -> str:
-        """The address of Prefect's API: the one given, else that of this state's embedded stack.
-
-        Raises BadInput when neither is there.
-        """
-        if self.prefect_url:
-            return self.prefect_url
-        try:
-            port = json.loads((self.state / "stack.json").read_text())["ports"]["prefect"]
-        except (FileNotFoundError, KeyError):
-            raise BadInput(
-                f"finding Prefect's API of {self.state} failed: no stack was ever started there; run 'caretaker up' "
-                "first, or set PREFECT_API_URL"
-            ) from None
-        return f"http://127.0.0.1:{port}/api"
+        """The address of Prefect's API. Raises BadInput where the environment names none."""
+        if not self.prefect_url:
+            raise BadInput('finding Prefect\'s API failed: set PREFECT_API_URL, or eval "$(caretaker env)"')
+        return self.prefect_url
 
 
 def settings() -> Settings:

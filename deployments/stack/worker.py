@@ -40,6 +40,7 @@ from deployments.stack.pool import ensure_pool  # noqa: E402
 from deployments.stack.pool_worker import PoolWorker  # noqa: E402
 from deployments.stack.programs import HOME  # noqa: E402
 from deployments.stack.unanswered import Unanswered  # noqa: E402
+from tasks.delivery_models import STACK_STOPPED  # noqa: E402
 from tasks.errors import OpsError  # noqa: E402
 from tasks.settings import settings  # noqa: E402
 from tasks.verdicts import tell_death  # noqa: E402
@@ -171,7 +172,7 @@ async def _drain(worker: PoolWorker, seconds: float) -> None:
     log.warning("cancelling %d flow runs that did not end within %.0f s", len(runs), seconds)
     await _end_processes(worker)
     # Last, for an ended process has reported "crashed" meanwhile.
-    await _set_state(worker.client, runs, Cancelled(message="The stack was stopped; run it again, it converges."))
+    await _set_state(worker.client, runs, Cancelled(message=STACK_STOPPED))
 
 
 async def _end_processes(worker: PoolWorker) -> None:

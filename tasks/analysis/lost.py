@@ -43,7 +43,7 @@ def look(
     told = next((one for one in known if _tells_of(one, head)), None)
     if told is not None:
         return Found("nothing", f"{head[:12]} came with delivery {told.name}: {told.note or told.status}")
-    released = [change for change in changes if change.verdict == "released"]
+    released = [change for change in changes if change.kind == "deploy" and change.verdict == "released"]
     if not released:
         return Found("nothing", "nothing was ever released; the first release is a person's")
     return _after(head, max(released, key=lambda change: change.at), history, newest)

@@ -62,7 +62,7 @@ def pooled(url: URL, application: str, size: int) -> Engine:
     sender waits for an acknowledgement.
     """
     return create_engine(
-        url, pool_size=size, max_overflow=0, pool_pre_ping=True, pool_recycle=300, hide_parameters=True,
+        url, pool_size=size, max_overflow=2, pool_pre_ping=True, pool_recycle=300, hide_parameters=True,
         pool_timeout=deadlines.ACKNOWLEDGEMENT.total_seconds(),
         connect_args=_connect_args(application, deadlines.ACKNOWLEDGEMENT, {}),
     )

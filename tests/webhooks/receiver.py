@@ -51,7 +51,8 @@ class Secrets:
         if secret not in self.kept:
             raise Missing(f"listing the versions of secret {secret} failed: there is none")
         rows = sorted(self.kept[secret].items(), reverse=True)
-        return [SecretVersion(secret=secret, version=n, state=state, created=datetime.now(UTC)) for n, (state, _) in rows]
+        now = datetime.now(UTC)
+        return [SecretVersion(secret=secret, version=n, state=state, created=now) for n, (state, _) in rows]
 
     def access(self, pin: SecretPin) -> SecretStr:
         self.reads += 1
@@ -100,7 +101,9 @@ class Scene:
         return await self.post("n8n", raw, _with(made, headers))
 
 
-def github_headers(secret: str, body: bytes, event: str = "push", number: str = "d-1", **headers: str) -> dict[str, str]:
+def github_headers(
+    secret: str, body: bytes, event: str = "push", number: str = "d-1", **headers: str
+) -> dict[str, str]:
     made = {
         "content-type": "application/json", "x-github-event": event, "x-github-delivery": number,
         "x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),

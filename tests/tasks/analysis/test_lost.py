@@ -40,6 +40,10 @@ def test_what_a_person_or_a_canary_rolled_back_is_left_alone() -> None:
     assert looked([deploy(1, C), deploy(2, D, "rolled_back", bad=True)]).kind == "nothing"
 
 
+def test_after_a_roll_back_a_lost_delivery_of_what_comes_next_is_found() -> None:
+    assert looked([deploy(1, A), deploy(2, C), roll_back(3, "api-2")]).kind == "lost"
+
+
 def test_what_failed_is_not_tried_every_five_minutes() -> None:
     found = looked([deploy(1, C), deploy(2, D, "failed")])
     assert found.kind == "nothing"

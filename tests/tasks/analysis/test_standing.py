@@ -17,7 +17,8 @@ def deploy(number: int, commit: str, verdict: str = "released", **fields: Any) -
     return Change.new(
         **{
             "kind": "deploy", "subject": "api", "verdict": verdict, "key": str(number), "run": f"run-{number}",
-            "at": NOON + timedelta(minutes=number), "inputs": {"commit": commit}, "after": after, "id": number, **fields,
+            "at": NOON + timedelta(minutes=number), "inputs": {"commit": commit}, "after": after, "id": number,
+            **fields,
         }
     )  # fmt: skip
 
