@@ -16,7 +16,7 @@ from tasks.clients.secret_manager import SecretManager
 from tasks.errors import OpsError
 from tasks.models import SecretPin
 
-RENEWAL_SECONDS = 15.0
+RENEWAL_SECONDS = 10.0
 #: What was read before is good for so long while Secret Manager does not answer.
 STALE_SECONDS = 600.0
 #: A rotation has two versions: the one that senders use and the one that they will.

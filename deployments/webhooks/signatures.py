@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import SecretStr
@@ -17,6 +18,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 STANDARD_PREFIX = "whsec_"
 #: A short secret can be found by trying: https://github.com/standard-webhooks/standard-webhooks asks for 24 bytes.
 LEAST_BYTES = 16
+
+_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
+_SECONDS = re.compile(r"[0-9]{1,12}")
 
 Headers = Mapping[str, str]
 Proof = Callable[[SecretStr, Headers, bytes], bool]
@@ -38,13 +42,21 @@ def _github(secret: SecretStr, headers: Headers, body: bytes) -> bool:
 
 def _standard(secret: SecretStr, headers: Headers, body: bytes) -> bool:
     """https://github.com/standard-webhooks/standard-webhooks: signed are id, time (5 min off at most) and body."""
-    value = secret.get_secret_value()
+    value, proper = secret.get_secret_value(), _proper(headers)
     try:
         webhook = Webhook(value if value.startswith(STANDARD_PREFIX) else value.encode())
-        webhook.verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: no base64, no UTF-8, no comma
+        webhook.verify(body, proper, json_parse=False)
+    except (WebhookVerificationError, ValueError):  # ValueError: a secret that is no base64, a body that is no UTF-8
         return False
     return True
+
+
+def _proper(headers: Headers) -> dict[str, str]:
+    """The three headers in their one right form: base64 and floats are read generously by the package."""
+    found = {name: headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
+    signatures = [one for one in found["webhook-signature"].split(" ") if _SIGNATURE.fullmatch(one)]
+    seconds = found["webhook-timestamp"] if _SECONDS.fullmatch(found["webhook-timestamp"]) else ""
+    return {**found, "webhook-timestamp": seconds, "webhook-signature": " ".join(signatures)}
 
 
 def _bearer(secret: SecretStr, headers: Headers, _body: bytes) -> bool:
