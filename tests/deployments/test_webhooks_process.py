@@ -41,7 +41,7 @@ def receiver(followed: Followed, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_a_delivery_becomes_a_run_within_seconds_and_the_status_url_tells_it(
     followed: Followed, receiver: ReceiverProcess
 ) -> None:
-    sender = Sender(receiver, SECRET)
+    sender = Sender(receiver.url, SECRET)
     answer = sender.send("d-1", followed.commits[0])
     assert answer is not None
     assert answer.status_code == 202
@@ -57,7 +57,7 @@ def test_kill_9_under_load_loses_nothing_that_was_acknowledged_and_makes_one_run
     followed: Followed, receiver: ReceiverProcess
 ) -> None:
     commits = [followed.commit() for _ in range(4)]
-    sender, stop, before = Sender(receiver, SECRET), threading.Event(), len(followed.runs())
+    sender, stop, before = Sender(receiver.url, SECRET), threading.Event(), len(followed.runs())
 
     def load() -> None:
         number = 0
@@ -109,7 +109,7 @@ def test_what_may_not_come_in_is_refused_over_http_too_before_it_is_read(receive
 def test_a_secret_that_was_rotated_is_taken_within_the_renewal(followed: Followed, receiver: ReceiverProcess) -> None:
     other = "the-second-secret-of-github/+="
     followed.site.secrets.add_version("github-webhook", SecretStr(other))
-    new, old = Sender(receiver, other), Sender(receiver, SECRET)
+    new, old = Sender(receiver.url, other), Sender(receiver.url, SECRET)
 
     def accepted() -> bool:
         answer = new.send("rotated", followed.commits[0], branch="elsewhere")

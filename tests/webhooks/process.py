@@ -70,8 +70,8 @@ class ReceiverProcess:
 class Sender:
     """Sends pushes of commits as GitHub does, again and again until each is acknowledged, as a careful sender would."""
 
-    def __init__(self, receiver: ReceiverProcess, secret: str) -> None:
-        self._receiver, self._secret = receiver, secret
+    def __init__(self, url: str, secret: str) -> None:
+        self._url, self._secret = url, secret
         self._http = httpx.Client(timeout=10)
         self.acknowledged: dict[str, str] = {}
         self.statuses: dict[int, int] = {}
@@ -83,7 +83,7 @@ class Sender:
         ).encode()
         headers = github_headers(self._secret, body, number=number)
         try:
-            answer = self._http.post(f"{self._receiver.url}/hooks/github", content=body, headers=headers)
+            answer = self._http.post(f"{self._url}/hooks/github", content=body, headers=headers)
         except httpx.HTTPError:
             return None
         self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
