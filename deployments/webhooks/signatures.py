@@ -19,7 +19,7 @@ STANDARD_PREFIX = "whsec_"
 #: A short secret can be found by trying: https://github.com/standard-webhooks/standard-webhooks asks for 24 bytes.
 LEAST_BYTES = 16
 
-_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
+_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
 Headers = Mapping[str, str]
