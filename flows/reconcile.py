@@ -14,7 +14,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.forms import Form
-from tasks.reconciling import Reconciled, follow, hand_over_what_waits, put_into_inbox
+from tasks.reconciling import NO_BRANCH, Reconciled, follow, hand_over_what_waits, put_into_inbox
 from tasks.site import open_site
 from tasks.verdicts import SCHEDULED
 
@@ -30,6 +30,8 @@ class Reconcile(Form):
 async def reconcile(request: Reconcile) -> Reconciled:
     """Compare the branch with what is released, and have released what was lost."""
     site = open_site(request.estate)
+    if site.estate.source is None:
+        return NO_BRANCH
     followed = await follow(site)
     if request.dry_run:
         return followed.told("unchanged" if followed.found.kind != "lost" else "planned")

@@ -32,6 +32,8 @@ ASK_AGAIN = timedelta(seconds=15)
 ON_ITS_WAY = timedelta(seconds=60)
 #: When a run that came to nothing by no fault of its own is made again.
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0, 10, 30, 60, 120))
+#: A roll-back, a rotation or a release by hand holds the service for as long as its canary takes: two hours of tries.
+MOST_LOCKED = 60
 #: The newest changes of each service that a commit's standing is read from.
 HISTORY = 1000
 #: What the ledger's lock says when somebody else is changing the same service.
@@ -103,14 +105,14 @@ class HandOver:
 
         Raises TransientError where the repository, Prefect or the ledger does not answer: what waits waits on.
         """
-        if not self.inbox.open():
+        if not self.inbox.open(1):
             return False
         try:
             with self.site.ledger.lock(f"{self.project}/inbox"):
                 self._pass()
         except Conflict as conflict:
             log.debug("leaving the inbox to another pass: %s", conflict)
-        return bool(self.inbox.open())
+        return bool(self.inbox.open(1))
 
     def _pass(self) -> None:
         for one in self.inbox.open():
@@ -147,8 +149,10 @@ class HandOver:
         run = self.prefect.run(one.run)
         if run is None or run.state == "CRASHED":
             self._again(one, f"run {one.run} {'is gone' if run is None else 'crashed'}", now)
-        elif run.message == STACK_STOPPED or (run.state == "FAILED" and _LOCKED in run.message):
+        elif run.message == STACK_STOPPED:
             self._again(one, run.message, now)
+        elif run.state == "FAILED" and _LOCKED in run.message:
+            self._again(one, run.message, now, MOST_LOCKED)
         elif run.ended:
             status, note = self._outcome(one, run)
             self.inbox.ended(one.id, status, note, now)
@@ -190,11 +194,11 @@ class HandOver:
             return
         self.inbox.started(one.id, run.id)
 
-    def _again(self, one: Delivery, why: str, now: datetime) -> None:
-        if one.attempts >= len(PAUSES):
+    def _again(self, one: Delivery, why: str, now: datetime, most: int = len(PAUSES)) -> None:
+        if one.attempts >= most:
             self.inbox.ended(one.id, "failed", f"{why}, {one.attempts + 1} times", now)
             return
-        self.inbox.again(one, f"{why}; it is tried again", now + PAUSES[one.attempts])
+        self.inbox.again(one, f"{why}; it is tried again", now + PAUSES[min(one.attempts, len(PAUSES) - 1)])
 
 
 def _reason(one: Delivery) -> str:

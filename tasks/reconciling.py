@@ -13,6 +13,7 @@ from typing import Literal
 from prefect import task
 
 from tasks.analysis.lost import RECONCILE, Found, look
+from tasks.analysis.standing import standings
 from tasks.delivery_models import Arrival, BranchHistory
 from tasks.hand_over import HandOver
 from tasks.models import Frozen
@@ -31,6 +32,10 @@ class Reconciled(Frozen):
     branch: str = ""
     commit: str = ""
     delivery: str = ""
+
+
+#: Not every estate is released by itself.
+NO_BRANCH = Reconciled(verdict="unchanged", why="the estate follows no branch: it has no [source]")
 
 
 class Followed:
@@ -61,9 +66,9 @@ async def follow(site: Site) -> Followed:
 def _follow(site: Site) -> Followed:
     hand_over = HandOver(site, gather=timedelta(0))
     history = hand_over.mirror.history()
-    inbox = hand_over.inbox
-    known = [*inbox.open(), *inbox.with_commit()]
-    found = look(history, hand_over.standings(), hand_over.changes(), known, inbox.newest())
+    outcomes, changes = hand_over.inbox.with_commit(), hand_over.changes()
+    known = [*hand_over.inbox.open(), *outcomes]
+    found = look(history, standings(changes, outcomes), changes, known)
     gated = hand_over.source.gate == "tests" and found.kind == "lost"
     held = GATED if gated else hand_over.held(datetime.now(UTC))
     return Followed(hand_over, history, found, held)

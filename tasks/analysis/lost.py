@@ -7,7 +7,6 @@ was on the branch when a person released something else by hand. What was rolled
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Literal, NamedTuple
 
 from tasks.analysis.branch import covering
@@ -26,13 +25,11 @@ class Found(NamedTuple):
 
 
 def look(
-    history: BranchHistory, standing: Mapping[str, Standing], changes: Sequence[Change], known: Sequence[Delivery],
-    newest: Delivery | None,
+    history: BranchHistory, standing: Mapping[str, Standing], changes: Sequence[Change], known: Sequence[Delivery]
 ) -> Found:
     """Judge the head of the branch.
 
-    ``changes`` are those of the estate's services, ``known`` the deliveries that are open or named a commit, ``newest``
-    the one that came last.
+    ``changes`` are those of the estate's services, ``known`` the deliveries that are open or named a commit.
     """
     head = history.head
     by = covering(history, standing).get(head)
@@ -46,7 +43,7 @@ def look(
     released = [change for change in changes if change.kind == "deploy" and change.verdict == "released"]
     if not released:
         return Found("nothing", "nothing was ever released; the first release is a person's")
-    return _after(head, max(released, key=lambda change: change.at), history, newest)
+    return _after(head, max(released, key=lambda change: change.at), history, known)
 
 
 def _tells_of(one: Delivery, head: str) -> bool:
@@ -56,14 +53,21 @@ def _tells_of(one: Delivery, head: str) -> bool:
     return one.commit == head and (one.status != "ignored" or one.source == RECONCILE)
 
 
-def _after(head: str, last: Change, history: BranchHistory, newest: Delivery | None) -> Found:
-    """A release by hand of what is not on the branch is somebody's will until the branch moves on from where it was."""
-    by_hand = str(last.inputs.get("commit") or "") not in history.parents
-    if by_hand and not _seen_since(newest, last.at):
+def _after(head: str, last: Change, history: BranchHistory, known: Sequence[Delivery]) -> Found:
+    """A release by hand of what is not on the branch is somebody's will until the branch moves on from where it was.
+
+    What a delivery released was on the branch, though a force push may have taken it away since.
+    """
+    commit = str(last.inputs.get("commit") or "")
+    by_hand = commit not in history.parents and last.run not in {one.run for one in known if one.run}
+    if by_hand and not any(one.received > last.at and _moves(one, history) for one in known):
         elsewhere = f"{last.subject} was released from elsewhere at {last.at:%Y-%m-%d %H:%M} UTC"
         return Found("seen", f"{elsewhere}: the branch counts from {head[:12]}")
     return Found("lost", f"no delivery told of {head[:12]}")
 
 
-def _seen_since(newest: Delivery | None, at: datetime) -> bool:
-    return newest is not None and newest.received > at
+def _moves(one: Delivery, history: BranchHistory) -> bool:
+    """Whether a delivery says that the branch moved: a ping, another branch and a repetition say nothing of it."""
+    if one.source == RECONCILE:
+        return True
+    return one.commit in history.parents and one.status not in ("ignored", "already_released")

@@ -19,6 +19,9 @@ from tasks.errors import Missing
 SECONDS = 60.0
 #: How far back a branch is looked at. A commit that is older still is no candidate for a release.
 DEPTH = 20_000
+#: Of a forge's repository the commits alone, no tree and no file. A folder may be a shallow clone, as a checkout of CI
+#: is: what it has is taken. The two do not go together, for git would look for the missing parents without end.
+COMMITS_ALONE, SHALLOW_TOO = "--filter=tree:0", "--update-shallow"
 
 
 class BranchMirror:
@@ -31,8 +34,7 @@ class BranchMirror:
 
     def history(self) -> BranchHistory:
         """The branch as the remote has it now. Raises Missing, TransientError, NotAllowed."""
-        self._prepare()
-        branch, head = self._remote_head()
+        branch, head = self.remote_head()
         self._fetch(head)
         lines = self._git("rev-list", "--topo-order", "--parents", f"--max-count={DEPTH}", head).splitlines()
         commits = (line.split() for line in lines)
@@ -49,7 +51,9 @@ class BranchMirror:
             self._git_dir.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--bare")
 
-    def _remote_head(self) -> tuple[str, str]:
+    def remote_head(self) -> tuple[str, str]:
+        """The branch's name and its newest commit, as the remote has them now. Raises Missing, TransientError."""
+        self._prepare()
         wanted = f"refs/heads/{self._wanted}" if self._wanted else "HEAD"
         lines = self._git("ls-remote", "--symref", "--end-of-options", self.url, wanted).splitlines()
         rows = [line.split("\t") for line in lines]
@@ -67,7 +71,8 @@ class BranchMirror:
         if self._tip() == head:
             return
         quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
-        self._git("fetch", *quiet, "--end-of-options", self.url, head)
+        what = SHALLOW_TOO if self.url.startswith("file:") else COMMITS_ALONE
+        self._git("fetch", *quiet, what, "--end-of-options", self.url, head)
         self._try("update-ref", self._ref, head)
 
     def _tip(self) -> str:

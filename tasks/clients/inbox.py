@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=90)
 #: How many commits that were settled are remembered when the next one is judged.
 REMEMBERED = 1000
+#: How many that wait are judged at once; the others are next, so an inbox that filled up in an outage fits into memory.
+LOOKED_AT = 2000
 TICKET_BYTES = 24
 
 
@@ -76,12 +78,13 @@ class Inbox:
         query = deliveries.select().where(deliveries.c.ticket == ticket, deliveries.c.project == self._project)
         return next(iter(self._read("reading a delivery", query)), None)
 
-    def open(self) -> list[Delivery]:
-        """Every delivery without an outcome, oldest first."""
-        from tasks.clients.ledger_schema import deliveries
+    def open(self, limit: int = LOOKED_AT) -> list[Delivery]:
+        """The deliveries without an outcome: the one whose release is under way, then those that wait, oldest first."""
+        from tasks.clients.ledger_schema import deliveries as table
 
-        ours = (deliveries.c.project == self._project, deliveries.c.status.in_(OPEN))
-        return self._read("reading the inbox", deliveries.select().where(*ours).order_by(deliveries.c.id))
+        ours = (table.c.project == self._project, table.c.status.in_(OPEN))
+        query = table.select().where(*ours).order_by(table.c.status == "waiting", table.c.id).limit(limit)
+        return self._read("reading the inbox", query)
 
     def with_commit(self) -> list[Delivery]:
         """The newest deliveries with an outcome that named a commit, newest first."""
@@ -90,13 +93,6 @@ class Inbox:
         ours = (table.c.project == self._project, table.c.status.not_in(OPEN), table.c.commit != "")
         query = table.select().where(*ours).order_by(table.c.settled.desc(), table.c.id.desc()).limit(REMEMBERED)
         return self._read("reading the inbox's outcomes", query)
-
-    def newest(self) -> Delivery | None:
-        """The delivery that came last, whatever became of it."""
-        from tasks.clients.ledger_schema import deliveries as table
-
-        query = table.select().where(table.c.project == self._project).order_by(table.c.id.desc()).limit(1)
-        return next(iter(self._read("reading the inbox", query)), None)
 
     def settle(self, settlements: Iterable[Settlement], now: datetime) -> None:
         """Give waiting deliveries their outcomes. One that somebody else settled or took meanwhile keeps its own."""

@@ -11,6 +11,7 @@ from flows.reconcile import Reconcile, reconcile
 from tests.sample import run
 from tests.stack import Stack
 from tests.webhooks.followed import Followed
+from tests.webhooks.receiver import arrivals
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_delivery_that_never_came_is_healed_once(followed: Followed) -> None:
     lost = followed.commit()
     planned = reconciled(followed, dry_run=True)
     assert (planned.verdict, planned.commit) == ("planned", lost)
-    assert followed.hand_over.inbox.newest() is None, "a dry run writes nothing"
+    assert arrivals(followed.hand_over.inbox) == [], "a dry run writes nothing"
     found = reconciled(followed)
     assert (found.verdict, found.delivery) == ("started", f"reconcile/{lost}")
     assert followed.refs() == [lost]
@@ -40,7 +41,7 @@ def test_a_delivery_that_never_came_is_healed_once(followed: Followed) -> None:
 def test_what_is_released_needs_nothing_and_nothing_is_written(followed: Followed) -> None:
     followed.record(followed.commits[0])
     found = reconciled(followed)
-    assert (found.verdict, followed.runs(), followed.hand_over.inbox.newest()) == ("unchanged", [], None)
+    assert (found.verdict, followed.runs(), arrivals(followed.hand_over.inbox)) == ("unchanged", [], [])
     assert "released" in found.why
 
 
@@ -66,3 +67,11 @@ def test_it_hands_over_what_waits_where_no_receiver_does(followed: Followed) -> 
     one = followed.deliver("d1", followed.commit())
     assert reconciled(followed).verdict == "unchanged"
     assert (followed.now(one).status, followed.refs()) == ("running", [followed.commits[1]])
+
+
+def test_an_estate_that_follows_no_branch_has_nothing_to_reconcile_and_does_not_fail(followed: Followed) -> None:
+    text = followed.sample.estate_file.read_text()
+    begin, end = text.index("[source]"), text.index("[notify]")
+    followed.sample.estate_file.write_text(text[:begin] + text[end:])
+    found = reconciled(followed)
+    assert (found.verdict, "[source]" in found.why) == ("unchanged", True)

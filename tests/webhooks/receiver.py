@@ -17,6 +17,8 @@ from standardwebhooks import Webhook
 from deployments.webhooks.app import SESSIONS, Receiver, create_app
 from deployments.webhooks.known_secrets import KnownSecrets
 from tasks.clients.inbox import Inbox
+from tasks.clients.ledger_schema import deliveries
+from tasks.delivery_models import Delivery
 from tasks.errors import Missing, TransientError
 from tasks.estate import Sender, Source, Webhooks
 from tasks.models import SecretPin, SecretVersion
@@ -99,6 +101,11 @@ class Scene:
         raw = json.dumps(body).encode()
         made = standard_headers(self.secrets.value("n8n"), raw, number, at or datetime.now(UTC))
         return await self.post("n8n", raw, _with(made, headers))
+
+
+def arrivals(inbox: Inbox) -> list[Delivery]:
+    """Every delivery that was written down, whatever became of it."""
+    return inbox._read("reading the inbox", deliveries.select().where(deliveries.c.project == inbox._project))
 
 
 def github_headers(

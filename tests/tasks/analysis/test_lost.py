@@ -5,19 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from tasks.analysis.lost import Found, look
 from tasks.analysis.standing import standings
 from tasks.delivery_models import Delivery
 from tasks.models import Change
-from tests.tasks.analysis.test_branch import LINE, A, B, C, D, delivery
+from tests.tasks.analysis.test_branch import LINE, A, B, C, D, X, delivery
 from tests.tasks.analysis.test_standing import NOON, deploy, roll_back
 
 
 def looked(changes: list[Change], known: list[Delivery] | None = None) -> Found:
     known = known or []
     settled = [one for one in known if one.settled]
-    newest = max(known, key=lambda one: one.id, default=None)
-    return look(LINE, standings(changes, settled), changes, known, newest)
+    return look(LINE, standings(changes, settled), changes, known)
 
 
 def test_a_head_that_nobody_told_of_is_lost() -> None:
@@ -66,6 +67,25 @@ def test_a_release_by_hand_from_elsewhere_is_left_alone_until_the_branch_moves()
     assert looked(by_hand, [note]).kind == "lost", "D came after the head was seen at C"
     assert looked(by_hand, [settled(1, D, 6, source="reconcile", status="ignored")]).kind == "nothing"
     assert looked(by_hand, [settled(1, C, 2, status="deployed", run="run-1")]).kind == "seen"
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"commit": "", "status": "ignored", "event": "ping"},
+        {"commit": X, "status": "ignored", "branch": "feature"},
+        {"commit": B, "status": "already_released"},
+    ],
+)
+def test_a_ping_another_branch_and_a_repetition_do_not_undo_a_release_by_hand(later: dict[str, Any]) -> None:
+    by_hand = [deploy(1, C), deploy(5, "")]
+    assert looked(by_hand, [settled(1, later.pop("commit"), 6, **later)]).kind == "seen"
+    assert looked(by_hand, [settled(1, C, 6, status="failed", run="r")]).kind == "lost", "the branch moved since"
+
+
+def test_after_a_force_push_what_a_delivery_released_is_not_a_release_by_hand() -> None:
+    assert looked([deploy(1, X)]).kind == "seen"
+    assert looked([deploy(1, X)], [settled(1, X, 0, status="deployed", run="run-1")]).kind == "lost"
 
 
 def test_a_delivery_that_was_ignored_does_not_keep_its_commit_from_being_found() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from embedded.ports import free_port, is_free
 from tasks.clients.branch_mirror import BranchMirror
 from tasks.clients.source_git import checkout, commit_of
 from tasks.errors import Missing, OpsError
 from tests.dependencies.repositories import Repository, git
+from tests.deployments.runs import wait_until
 
 
 @pytest.fixture
@@ -21,6 +27,19 @@ def repository(tmp_path: Path) -> Repository:
 
 def mirror(repository: Repository, tmp_path: Path, branch: str = "main") -> BranchMirror:
     return BranchMirror(repository.url, branch, tmp_path / "clones")
+
+
+@pytest.fixture
+def served(repository: Repository) -> Iterator[str]:
+    """The repository behind git's own server, which can leave out what is not asked for, as forges can."""
+    git(repository.remote, "config", "uploadpack.allowFilter", "true")
+    port = free_port()
+    argv = ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", "--reuseaddr"]
+    process = subprocess.Popen([*argv, str(repository.remote)], start_new_session=True)
+    wait_until(lambda: not is_free(port), "git's server")
+    yield f"git://127.0.0.1:{port}{repository.remote}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
 
 
 def test_the_newest_commit_is_first_and_each_has_its_parents(repository: Repository, tmp_path: Path) -> None:
@@ -94,3 +113,26 @@ def test_a_commit_of_the_branch_can_be_checked_out_though_no_ref_names_it(
     repository.commit()
     folder = checkout(repository.url, first, tmp_path, tmp_path / "scratch")
     assert ((folder / "file").read_text(), commit_of(folder)) == ("one", first)
+
+
+def test_of_a_forges_repository_it_fetches_the_commits_and_no_file(
+    repository: Repository, tmp_path: Path, served: str
+) -> None:
+    for number in range(2):
+        repository.write("large", str(number) * 100_000)
+        head = repository.commit()
+        assert BranchMirror(served, "main", tmp_path / "clones").history().head == head
+    (clone,) = (tmp_path / "clones").iterdir()
+    kinds = git(clone, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)").split()
+    assert kinds == ["commit", "commit"]
+
+
+def test_a_remote_that_is_a_shallow_clone_is_followed_too(repository: Repository, tmp_path: Path) -> None:
+    commits = [repository.commit() for _ in range(4)]
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=2", repository.url, str(shallow))
+    found = BranchMirror(shallow.as_uri(), "", tmp_path / "clones").history()
+    assert found.parents == {commits[3]: (commits[2],), commits[2]: ()}
+    commits.append(repository.commit())
+    git(shallow, "pull", "--quiet")
+    assert list(BranchMirror(shallow.as_uri(), "", tmp_path / "clones").history().parents) == commits[:1:-1]

@@ -49,6 +49,12 @@ def test_a_delivery_comes_back_as_it_was_written_and_by_its_ticket(inbox: Inbox)
     assert inbox.by_ticket("d1") is None
 
 
+def test_of_an_inbox_that_filled_up_a_part_is_looked_at_and_what_is_under_way_is_always_in_it(inbox: Inbox) -> None:
+    numbers = [accepted(inbox, number).id for number in range(1, 6)]
+    assert inbox.choose(numbers[4], COMMIT, [], NOON)
+    assert [one.id for one in inbox.open(3)] == [numbers[4], *numbers[:2]]
+
+
 def test_fifty_at_once_are_one(inbox: Inbox) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: inbox.accept(arrival(), NOON), range(50)))
