@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,6 +23,7 @@ import psutil
 
 from embedded.ports import free_port
 from tests.deployments.runs import wait_until
+from tests.memory import temporary_folder
 from tests.stack import ROOT, caretaker
 from tests.webhooks import bare
 from tests.webhooks.fuzz import shoot
@@ -41,14 +40,10 @@ Row = dict[str, Any]
 
 def bench() -> list[Row]:
     """Measure on a stack of its own, then fuzz in this process."""
-    folder = Path(tempfile.mkdtemp(prefix="ck-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
+    with temporary_folder() as folder:
         with followed_stack(folder) as scene:
             rows = [*acknowledgements(scene), *hand_over(scene), *killed(scene), *lost(scene)]
         return [*rows, *fuzzed(folder)]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def acknowledgements(scene: FollowedStack) -> list[Row]:
