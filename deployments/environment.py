@@ -100,6 +100,9 @@ def server_environment(state: Path, database_url: str) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
         **{f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": seconds for name, seconds in LOOPS_SECONDS.items()},
+        # A session of PostgreSQL that was used costs 9 MB: few are kept; as many as before may be open under load.
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "2",
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "13",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_API_URL": "/api",  # whatever address the browser came by
         # By default every page that a browser of this machine shows could start flows.

@@ -24,6 +24,7 @@ gc.disable()  # while Prefect is imported: half a second
 import anyio  # noqa: E402
 import httpx  # noqa: E402
 import psutil  # noqa: E402
+import sqlalchemy.dialects.postgresql.psycopg  # noqa: E402, F401  before the fork, so that both have it once
 from prefect.client.orchestration import PrefectClient, get_client  # noqa: E402
 from prefect.client.schemas.objects import FlowRun, State  # noqa: E402
 from prefect.events.clients import get_events_subscriber  # noqa: E402

@@ -7,10 +7,10 @@ not Prefect, not the repository, not Secret Manager; so none of them can make a 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -23,6 +23,7 @@ from deployments.webhooks.known_secrets import KnownSecrets
 from deployments.webhooks.limits import Limits
 from deployments.webhooks.reading import Refusal, Room, refuse_form, single_headers
 from deployments.webhooks.signatures import authentic
+from deployments.webhooks.writing import Writer
 from tasks.clients.inbox import Inbox
 from tasks.delivery_models import Arrival, Delivery
 from tasks.errors import OpsError
@@ -51,9 +52,11 @@ class Receiver:
     wake: Callable[[], None] = lambda: None
     limits: Limits = field(init=False)
     room: Room = field(default_factory=Room)
+    writer: Writer = field(init=False)
     threads: anyio.CapacityLimiter = field(init=False)
 
     def __post_init__(self) -> None:
+        self.writer = Writer(self.inbox)
         self.limits = Limits(self.rules.requests_per_second, self.rules.burst)
 
     async def receive(self, name: str, request: Request) -> JSONResponse:
@@ -79,7 +82,8 @@ class Receiver:
     async def tell(self, ticket: str, request: Request) -> JSONResponse:
         """What became of a delivery, for who has its ticket. Raises Refusal."""
         self._refuse_many(request.client.host if request.client else "")
-        found = await self._ask_inbox(lambda: self.inbox.by_ticket(ticket)) if ticket.isascii() else None
+        question = partial(anyio.to_thread.run_sync, self.inbox.by_ticket, ticket, limiter=self.threads)
+        found = await self._ask_inbox(question) if ticket.isascii() else None
         if found is None:
             raise Refusal(404, "there is no such delivery")
         return self._answer(200, told(found, self._url(found)))
@@ -97,11 +101,11 @@ class Receiver:
             raise Refusal(400, str(error)) from None
 
     async def _write(self, arrival: Arrival) -> Delivery:
-        return await self._ask_inbox(lambda: self.inbox.accept(arrival, datetime.now(UTC)))
+        return await self._ask_inbox(partial(self.writer.write, arrival))
 
-    async def _ask_inbox(self, question: Callable[[], T]) -> T:
+    async def _ask_inbox(self, question: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await anyio.to_thread.run_sync(question, limiter=self.threads)
+            return await question()
         except OpsError as error:
             log.error("%s", error)  # noqa: TRY400  it is one line that says all
             raise Refusal(503, "the inbox does not answer; send it again", retry_after="5") from None

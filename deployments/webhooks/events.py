@@ -79,6 +79,8 @@ def _push(_: Sender, source: Source, content: Json) -> Wish:
     branch = ref.removeprefix("refs/heads/")
     if content.get("deleted") is True:
         return Wish(branch=branch, ignored="the branch was deleted")
+    if source.branch and branch != source.branch:
+        return Wish(branch=branch, ignored=f"{branch} is not the branch that is released: {source.branch}")
     if source.gate == "tests":
         return Wish(branch=branch, ignored="it waits for its tests: the workflow run that passes releases it")
     return Wish(branch=branch, commit=_text(content, "after"))

@@ -24,6 +24,8 @@ from tasks.hand_over import GATHER, HandOver
 #: With something under way, and with nothing: another receiver may have written a delivery down.
 BUSY_SECONDS = 1.0
 IDLE_SECONDS = 5.0
+#: After a pass it rests for so much of what the pass took, so that senders who come meanwhile are answered first.
+REST = 2.0
 #: A secret that was never read may be made this moment, as in a stack that starts.
 EAGER_SECONDS = 1.0
 EAGER_FOR_SECONDS = 300.0
@@ -85,7 +87,9 @@ async def _renew(secrets: KnownSecrets) -> None:
 
 async def _hand_over(hand_over: HandOver, bell: Doorbell) -> None:
     while True:
+        begun = time.monotonic()
         busy = await surviving(hand_over.step)
+        await asyncio.sleep(min(time.monotonic() - begun, BUSY_SECONDS) * REST)
         await bell.wait(BUSY_SECONDS if busy else IDLE_SECONDS)
 
 

@@ -8,7 +8,7 @@ does nothing; and the database allows one release under way for each project.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -46,20 +46,31 @@ class Inbox:
             ledger_schema.ensure(self._engine)
 
     def accept(self, arrival: Arrival, now: datetime) -> Delivery:
-        """Write a delivery down, and give it as it stands in the inbox.
+        """Write a delivery down, and give it as it stands in the inbox; see ``accept_all``."""
+        return self.accept_all([arrival], now)[0]
+
+    def accept_all(self, arrivals: Sequence[Arrival], now: datetime) -> list[Delivery]:
+        """Write deliveries down in one transaction, and give each as it stands in the inbox.
 
         Safe to repeat: the same id, or the same content under another id, gives the one that was written first.
         """
         from tasks.clients.ledger_schema import deliveries
 
-        row = {
+        # In one order, so that two receivers that write the same do not wait for one another.
+        rows = [self._row(one, now) for one in sorted(arrivals, key=lambda one: (one.source, one.delivery))]
+        statement = self._insert(deliveries).on_conflict_do_nothing().returning(deliveries)
+        what = f"writing down {arrivals[0].source}/{arrivals[0].delivery}"
+        with self._translated(what), self._engine.begin() as connection:
+            made = [_delivery(dict(row)) for row in connection.execute(statement, rows).mappings()]
+            written = {(one.source, one.delivery): one for one in made}
+            return [written.get((one.source, one.delivery)) or self._first(connection, one) for one in arrivals]
+
+    def _row(self, arrival: Arrival, now: datetime) -> dict[str, Any]:
+        return {
             **arrival.model_dump(), "project": self._project, "ticket": secrets.token_urlsafe(TICKET_BYTES),
             "received": now, "due": now, "status": "ignored" if arrival.ignored else "waiting",
             "settled": now if arrival.ignored else None, "note": arrival.ignored,
         }  # fmt: skip
-        with self._translated(f"writing down {arrival.source}/{arrival.delivery}"), self._engine.begin() as connection:
-            connection.execute(self._insert(deliveries).values(**row).on_conflict_do_nothing())
-            return self._first(connection, arrival)
 
     def _first(self, connection: Connection, arrival: Arrival) -> Delivery:
         from tasks.clients.ledger_schema import deliveries

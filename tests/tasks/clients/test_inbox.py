@@ -55,6 +55,16 @@ def test_of_an_inbox_that_filled_up_a_part_is_looked_at_and_what_is_under_way_is
     assert [one.id for one in inbox.open(3)] == [numbers[4], *numbers[:2]]
 
 
+def test_what_comes_together_is_one_transaction_and_what_was_there_before_is_given_as_it_is(inbox: Inbox) -> None:
+    first = accepted(inbox, 3)
+    assert inbox.choose(first.id, COMMIT, [], NOON)
+    together = [arrival(4), arrival(3), arrival(1), arrival(4), arrival(9, digest="1")]
+    found = inbox.accept_all(together, NOON)
+    assert [one.delivery for one in found] == ["d4", "d3", "d1", "d4", "d1"], "the last one is d1's content once more"
+    assert (found[1].status, found[0].id) == ("chosen", found[3].id)
+    assert len(inbox.open()) == 3
+
+
 def test_fifty_at_once_are_one(inbox: Inbox) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: inbox.accept(arrival(), NOON), range(50)))
