@@ -16,6 +16,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from deployments.stack.heap import give_back
 from deployments.webhooks.app import SESSIONS, Receiver, create_app
 from deployments.webhooks.known_secrets import KnownSecrets
 from deployments.webhooks.loop import Doorbell, handing_over, renewing, surviving
@@ -50,9 +51,7 @@ def build(wishes: Wishes) -> FastAPI:
     site = Site(Estate.load(wishes.estate), settings())
     rules = site.estate.webhooks
     if rules is None:
-        raise BadInput(
-            f"starting the receiver failed: {site.estate.file.name} has no [webhooks]; see docs/webhooks.md"
-        )
+        raise BadInput(f"starting the receiver failed: {site.estate.file.name} has no [webhooks]; see docs/webhooks.md")
     inbox = Inbox(site.settings.ledger(), site.estate.google.project, SESSIONS)
     secrets = KnownSecrets(site.secrets, {sender.secret for sender in rules.senders})
     url = wishes.public_url.rstrip("/") or f"http://{wishes.host}:{wishes.port}"
@@ -67,6 +66,7 @@ def build(wishes: Wishes) -> FastAPI:
             await beside.enter_async_context(renewing(secrets))
             if wishes.hand_over:
                 await beside.enter_async_context(handing_over(HandOver(site, inbox), inbox, bell))
+            give_back()
             yield
         inbox.close()
 
