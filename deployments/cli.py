@@ -40,6 +40,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready")] = False,
     deploy: Annotated[bool, typer.Option(help="Deploy the services that were never released")] = True,
     worker: Annotated[bool, typer.Option(help="Run the deployments' flows")] = True,
+    webhooks: Annotated[bool, typer.Option(help="Receive webhooks, where the estate has [webhooks]")] = True,
     sample: Annotated[bool, typer.Option(help="Make the sample's database and secrets in the local cloud")] = True,
     ui_port: Annotated[int | None, typer.Option(help="Port of Prefect's UI [default: 4200, or a free one]")] = None,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that a stop waits for running flows")] = 30.0,
@@ -51,15 +52,16 @@ def up(
     from tasks.estate import Estate
 
     folder, file = _folder(state), stack.estate_of(estate)
-    local = Estate.load(file).google.local_cloud
+    given = Estate.load(file)
+    local = given.google.local_cloud
     if detach:
         arguments = [f"--state={folder.root}", f"--estate={file}", f"--drain={drain}", f"--listen={listen}"]
         arguments += [f"--ui-port={ui_port}"] if ui_port else []
-        flags = (("deploy", deploy), ("worker", worker), ("sample", sample))
+        flags = (("deploy", deploy), ("worker", worker), ("webhooks", webhooks), ("sample", sample))
         raise typer.Exit(stack.detach(folder, [*arguments, *(f"--no-{name}" for name, on in flags if not on)]))
     wishes = Wishes(
         file, deploy=deploy and sample and local, worker=worker, sample=sample and local, ui_port=ui_port,
-        drain_seconds=drain, listen=listen,
+        drain_seconds=drain, listen=listen, webhooks=webhooks and given.webhooks is not None,
     )
     raise typer.Exit(stack.up(folder, wishes))
 
@@ -133,6 +135,29 @@ def watch(
     from deployments.watch import watch as take_one_look
 
     raise typer.Exit(take_one_look(schedules or HOME / "prefect.yaml", estate_of(estate), folder.root))
+
+
+@app.command()
+def receive(
+    state: State = None,
+    estate: EstateFile = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 in a container")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="The port to listen on")] = 4210,
+    public_url: Annotated[str, typer.Option(help="What senders reach it by, for the status URLs")] = "",
+    proxies: Annotated[str, typer.Option(help="Proxies whose X-Forwarded-For is believed, or *")] = "",
+    hand_over: Annotated[bool, typer.Option(help="Hand deliveries over to Prefect too")] = True,
+) -> None:
+    """Receive webhooks on their own, outside the embedded stack; see docs/webhooks.md."""
+    from deployments.stack.up import estate_of
+
+    folder = _folder(state)
+    if "PREFECT_API_URL" not in os.environ and folder.read():
+        from deployments.environment import prefect_environment
+
+        os.environ.update(prefect_environment(folder.root))
+    from deployments.webhooks.server import Wishes, serve
+
+    serve(Wishes(estate_of(estate), host, port, public_url, proxies, hand_over))
 
 
 @app.command()

@@ -26,11 +26,15 @@ from tasks.clients.ledger import Ledger
 from tasks.clients.log_analytics import week_parameters
 from tasks.clients.logs import Logs
 from tasks.clients.monitoring import Monitoring
+from tasks.clients.program import shown
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
 from tasks.errors import BadInput, Missing, OpsError
 from tasks.estate import Costs, Estate
+from tasks.followed import repository_url
+from tasks.hand_over import HandOver
 from tasks.settings import Settings, settings
+from tasks.site import Site
 
 Check = tuple[str, Callable[[], str]]
 
@@ -72,6 +76,8 @@ def cloud_checks(estate: Estate, machine: Settings) -> Iterator[Check]:
     if estate.costs is not None:
         yield "billing export", lambda costs=estate.costs: _billing(google, costs)  # type: ignore[misc]
     yield f"bucket {estate.google.bucket}", lambda: _bucket(google)
+    if estate.source is not None:
+        yield "branch", lambda: _branch(Site(estate, machine))
     for secret in estate.secrets:
         yield f"secret {secret.name}", lambda name=secret.name: _secret(google, name)  # type: ignore[misc]
     for database in estate.databases:
@@ -137,6 +143,11 @@ def _permissions(google: Google) -> str:
 
 def _bucket(google: Google) -> str:
     return f"{len(Bucket(google, google.bucket).list('doctor/'))} objects below doctor/"
+
+
+def _branch(site: Site) -> str:
+    branch, head = HandOver(site).mirror.remote_head()
+    return f"{branch or 'the commit that is checked out'} of {shown(repository_url(site))} is at {head[:12]}"
 
 
 def _billing(google: Google, costs: Costs) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: Flow name → module and function, and the model of its parameters.
 FLOWS: dict[str, tuple[str, str, str]] = {
     "deploy": ("flows.deploy", "deploy", "Deploy"),
+    "reconcile": ("flows.reconcile", "reconcile", "Reconcile"),
     "roll-back": ("flows.roll_back", "roll_back", "RollBack"),
     "weekly-review": ("flows.weekly_review", "weekly_review", "WeeklyReview"),
     "verify-backups": ("flows.verify_backups", "verify_backups", "VerifyBackups"),

@@ -48,7 +48,9 @@ class Deploy(Form):
     source: str = Field(
         "", max_length=500, description="A folder or git URL that holds the estate's source; empty: the estate's folder"
     )
-    ref: str = Field("", max_length=250, description="Branch, tag or commit, where the source is a git repository")
+    ref: str = Field(
+        "", max_length=250, description="Branch, tag or commit of the source; no source: of the estate's repository"
+    )
     reason: str = Field("by hand", min_length=1, max_length=300, description="Why; kept in the ledger for good")
     dry_run: bool = Field(False, description="Show the plan and change nothing")
     approve_data_loss: bool = Field(False, description="Go on although a pending migration deletes data")

@@ -27,6 +27,12 @@ class Settings(BaseSettings):
     )
     cloudsql_sockets: Path = Field(Path("/cloudsql"), description="Where Cloud SQL's proxy puts its sockets")
 
+    prefect_url: str = Field("", validation_alias="PREFECT_API_URL", description="Prefect's API")
+    prefect_login: SecretStr | None = Field(
+        None, validation_alias="PREFECT_API_AUTH_STRING", description="user:password of a server with basic auth"
+    )
+    prefect_key: SecretStr | None = Field(None, validation_alias="PREFECT_API_KEY", description="An API key")
+
     @cached_property
     def local_cloud(self) -> dict[str, Any]:
         """The endpoints of this state's local cloud: ``grpc``, ``storage``, ``bigquery``, ``control``, ``sockets``.
@@ -57,6 +63,13 @@ class Settings(BaseSettings):
                 f"reading the ledger's address from {path} failed: no such file; run 'caretaker up' first, or set "
                 "CARETAKER_LEDGER_URL"
             ) from None
+
+
+    def prefect(self) -> str:
+        """The address of Prefect's API. Raises BadInput where the environment names none."""
+        if not self.prefect_url:
+            raise BadInput('finding Prefect\'s API failed: set PREFECT_API_URL, or eval "$(caretaker env)"')
+        return self.prefect_url
 
 
 def settings() -> Settings:

@@ -12,10 +12,12 @@ from pathlib import Path
 from prefect import task
 
 from tasks.analysis.release import archive_object
+from tasks.clients.git_repository import login_settings
 from tasks.clients.source_archive import archive, read_tree, words_of_archive
 from tasks.clients.source_git import checkout
 from tasks.errors import Missing
 from tasks.estate import Service
+from tasks.followed import repository_token, repository_url, source_of
 from tasks.models import SourceTree
 from tasks.policies import READ, WRITE
 from tasks.site import Site
@@ -25,9 +27,19 @@ from tasks.site import Site
 async def fetch_source(site: Site, source: str, ref: str) -> Path:
     """Give the folder that holds the estate's source: the estate's own, the one named, or a checkout of a git URL.
 
-    Raises BadInput when the folder, the repository or the ref does not exist.
+    A ref without a source is one of the estate's repository. Raises BadInput when the folder, the repository or the ref
+    does not exist.
     """
-    return await asyncio.to_thread(checkout, source, ref, site.estate.folder, site.settings.state / "sources")
+    return await asyncio.to_thread(_fetch, site, source, ref)
+
+
+def _fetch(site: Site, source: str, ref: str) -> Path:
+    scratch = site.settings.state / "sources"
+    if source or not ref:
+        return checkout(source, ref, site.estate.folder, scratch)
+    url = repository_url(site)
+    root = checkout(url, ref, site.estate.folder, scratch, login_settings(url, repository_token(site)))
+    return root / source_of(site).folder
 
 
 @task(**READ)

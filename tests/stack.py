@@ -26,7 +26,7 @@ from tests.memory import in_memory_if_there_is_room, temporary_folder
 
 CARETAKER = [sys.executable, "-m", "deployments.cli"]
 ROOT = Path(__file__).parent.parent
-QUIET = ("--no-deploy", "--no-sample", "--no-worker")
+QUIET = ("--no-deploy", "--no-sample", "--no-worker", "--no-webhooks")
 
 
 class Stack:

@@ -12,24 +12,32 @@ from embedded.ports import free_port, is_free
 from tasks.errors import BadInput
 
 UI_PORT = 4200
+WEBHOOKS_PORT = 4210
 
 
 def choose_ports(folder: Folder, ui_port: int | None) -> dict[str, int]:
-    """The ports ``prefect`` and ``status``. Raises BadInput when the one asked for is in use."""
+    """The ports ``prefect``, ``webhooks`` and ``status``. Raises BadInput when the one asked for is in use."""
     last = folder.read().get("ports", {})
-    ours = _prefect_is_ours(folder)
+    ours = _ours(folder, "prefect")
     if ui_port is not None and not (is_free(ui_port) or (ours and last["prefect"] == ui_port)):
         raise BadInput(
             f"starting Prefect's UI on port {ui_port} failed: the port is in use; name another with --ui-port, or "
             "leave it out and a free one is found"
         )
     return {
-        "prefect": ui_port or (last["prefect"] if ours else free_port(last.get("prefect", UI_PORT))),
+        "prefect": ui_port or _kept(folder, "prefect", UI_PORT),
+        "webhooks": _kept(folder, "webhooks", WEBHOOKS_PORT),
         "status": free_port(last.get("status")),
     }
 
 
-def _prefect_is_ours(folder: Folder) -> bool:
-    """Whether Prefect's server of an earlier start of this stack still runs, on the port that is remembered."""
-    server = Identity.recorded(folder.read().get("children", {}).get("prefect"))
+def _kept(folder: Folder, name: str, well_known: int) -> int:
+    """The last port of a server where it still runs or the port is free, else a free one."""
+    last = folder.read().get("ports", {}).get(name)
+    return int(last) if last and _ours(folder, name) else free_port(last or well_known)
+
+
+def _ours(folder: Folder, name: str) -> bool:
+    """Whether this server of an earlier start of this stack still runs, on the port that is remembered."""
+    server = Identity.recorded(folder.read().get("children", {}).get(name))
     return server is not None and server.alive

@@ -13,6 +13,8 @@ import os
 import socket
 import time
 
+from deployments.stack.heap import give_back
+
 DATABASE_PATIENCE_SECONDS = 60.0
 BACKLOG = 512
 
@@ -29,6 +31,7 @@ def main() -> None:
     from prefect.server.api.server import create_app
 
     app = create_app(final=True)
+    give_back()
     gc.freeze()
     gc.enable()
     asyncio.run(_wait_for_database(os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]))

@@ -19,6 +19,8 @@ from tasks.errors import Missing
 
 #: The checkout: flows are registered and run from here.
 HOME = Path(__file__).resolve().parents[2]
+#: In the order of stopping, which is that of dependence.
+CHILDREN = ("webhooks", "worker", "prefect", "local-cloud")
 DRAIN_SECONDS = 30.0
 AFTER_DRAIN_SECONDS = 15.0
 ANSWER_SECONDS = 2.0
@@ -47,6 +49,18 @@ def server_program(folder: Folder, ports: dict[str, int], listen: str) -> Progra
         env=server_environment(folder.root, url),
         cwd=HOME,
         healthy=lambda: answers(f"{prefect_url(folder)}/health"),
+        grace_seconds=15,
+    )
+
+
+def webhooks_program(folder: Folder, ports: dict[str, int], estate: Path) -> Program:
+    """The webhook receiver, on loopback."""
+    return Program(
+        name="webhooks",
+        argv=(sys.executable, "-m", "deployments.webhooks.server", "--port", str(ports["webhooks"])),
+        env={**child_environment(folder.root), "CARETAKER_ESTATE": str(estate)},
+        cwd=HOME,
+        healthy=lambda: answers(f"http://127.0.0.1:{ports['webhooks']}/healthz"),
         grace_seconds=15,
     )
 

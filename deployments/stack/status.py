@@ -133,7 +133,9 @@ def urls(folder: Folder, ports: dict[str, int]) -> dict[str, str]:
     endpoints = cloud_endpoints(folder)
     names = {"local_cloud": "control", "storage": "storage", "bigquery": "bigquery"}
     cloud = {name: endpoints[key] for name, key in names.items()} if endpoints else {}
-    return {"ui": ui, "prefect_api": f"{ui}/api", "status": f"http://127.0.0.1:{ports['status']}", **cloud}
+    receiver = {"webhooks": f"http://127.0.0.1:{ports['webhooks']}"} if "webhooks" in ports else {}
+    status = f"http://127.0.0.1:{ports['status']}"
+    return {"ui": ui, "prefect_api": f"{ui}/api", **receiver, "status": status, **cloud}
 
 
 def _process(pid: int | None, healthy: bool) -> dict[str, Any]:

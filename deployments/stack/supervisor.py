@@ -2,7 +2,8 @@
 
 Safety property: everything it starts is written down before it is waited for; a start that fails, and a signal at any
 moment, stops what was started; and after a ``kill -9`` of this process the next start keeps the children that still
-run, or ends them. The order of stopping is that of dependence: worker, Prefect's server, local cloud, PostgreSQL.
+run, or ends them. The order of stopping is that of dependence: receiver, worker, Prefect's server, local cloud,
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from deployments.stack.database import LEDGER, Database, database_url
 from deployments.stack.folder import Folder, replace
 from deployments.stack.listening import prove_listening
 from deployments.stack.ports import choose_ports
-from deployments.stack.programs import DRAIN_SECONDS, HOME, cloud_program, server_program, worker_program
+from deployments.stack.programs import (
+    CHILDREN,
+    DRAIN_SECONDS,
+    HOME,
+    cloud_program,
+    server_program,
+    webhooks_program,
+    worker_program,
+)
 from deployments.stack.watchman import Watchman
 from tasks.errors import OpsError
 
@@ -40,6 +49,7 @@ class Wishes:
     estate: Path
     deploy: bool = True
     worker: bool = True
+    webhooks: bool = True
     sample: bool = True
     ui_port: int | None = None
     drain_seconds: float = DRAIN_SECONDS
@@ -93,6 +103,8 @@ class Supervisor:
         self._await("local-cloud", "prefect")
         if self.wishes.worker:
             self._begin(Child(self.folder, worker_program(self.folder, self.wishes.drain_seconds)))
+        if self.wishes.webhooks:
+            self._begin(Child(self.folder, webhooks_program(self.folder, self.ports, self.wishes.estate)))
 
     def finish_first_steps(self) -> int:
         """Wait for the first steps, and say how they ended. Raises Stopped."""
@@ -102,8 +114,7 @@ class Supervisor:
             if self.stopping.wait(0.1):
                 raise Stopped
         status = self._first_steps.returncode
-        if self.wishes.worker:
-            self._await("worker")
+        self._await(*(name for name in ("worker", "webhooks") if name in self.children))
         self.folder.change(phase="ready", first_steps=status, ready_after=round(time.time() - self.began, 1))
         return status
 
@@ -121,7 +132,7 @@ class Supervisor:
         self.folder.change(phase="stopping")
         if self._first_steps and self._first_steps.poll() is None:
             _end(self._first_steps)
-        for name in ("worker", "prefect", "local-cloud"):
+        for name in CHILDREN:
             if name in self.children:
                 self.children[name].stop()
         if self.database:

@@ -13,7 +13,7 @@ from pathlib import Path
 from deployments.stack.children import Identity, end_orphans, stop_process
 from deployments.stack.database import Database
 from deployments.stack.folder import Folder
-from deployments.stack.programs import AFTER_DRAIN_SECONDS, DRAIN_SECONDS, HOME
+from deployments.stack.programs import AFTER_DRAIN_SECONDS, CHILDREN, DRAIN_SECONDS, HOME
 from deployments.stack.supervisor import Stopped, Supervisor, Wishes
 from tasks.errors import OpsError
 
@@ -88,7 +88,7 @@ def end_leftovers(folder: Folder) -> None:
     """End the recorded children of a supervisor that is gone, in the order of dependence."""
     remembered = folder.read()
     children = remembered.get("children", {})
-    for name in ("worker", "prefect", "local-cloud"):
+    for name in CHILDREN:
         if left := Identity.recorded(children.get(name)):
             grace = AFTER_DRAIN_SECONDS + (_drain_seconds(folder) if name == "worker" else 0)
             stop_process(left, grace)

@@ -24,6 +24,7 @@ gc.disable()  # while Prefect is imported: half a second
 import anyio  # noqa: E402
 import httpx  # noqa: E402
 import psutil  # noqa: E402
+import sqlalchemy.dialects.postgresql.psycopg  # noqa: E402, F401  before the fork, so that both have it once
 from prefect.client.orchestration import PrefectClient, get_client  # noqa: E402
 from prefect.client.schemas.objects import FlowRun, State  # noqa: E402
 from prefect.events.clients import get_events_subscriber  # noqa: E402
@@ -40,6 +41,7 @@ from deployments.stack.pool import ensure_pool  # noqa: E402
 from deployments.stack.pool_worker import PoolWorker  # noqa: E402
 from deployments.stack.programs import HOME  # noqa: E402
 from deployments.stack.unanswered import Unanswered  # noqa: E402
+from tasks.delivery_models import STACK_STOPPED  # noqa: E402
 from tasks.errors import OpsError  # noqa: E402
 from tasks.settings import settings  # noqa: E402
 from tasks.verdicts import tell_death  # noqa: E402
@@ -171,7 +173,7 @@ async def _drain(worker: PoolWorker, seconds: float) -> None:
     log.warning("cancelling %d flow runs that did not end within %.0f s", len(runs), seconds)
     await _end_processes(worker)
     # Last, for an ended process has reported "crashed" meanwhile.
-    await _set_state(worker.client, runs, Cancelled(message="The stack was stopped; run it again, it converges."))
+    await _set_state(worker.client, runs, Cancelled(message=STACK_STOPPED))
 
 
 async def _end_processes(worker: PoolWorker) -> None:

@@ -26,6 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deployments.stack.heap import give_back
+
 #: What a run imports before its first call to the cloud. Libraries that only some flows use are left to those.
 WARM = (
     "prefect.flow_engine", "prefect._internal.metrics", "prefect.deployments.steps.pull", "prefect.events.clients",
@@ -163,6 +165,7 @@ def warm_up() -> None:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001  its run will fail with the whole of it, in its own log
             print(f"importing {name} ahead of its runs failed: {type(error).__name__}: {error}", flush=True)
+    give_back()
     gc.freeze()  # what is never collected is never written to, and stays shared with the runs
     gc.enable()
 

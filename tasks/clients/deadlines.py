@@ -18,6 +18,8 @@ EXECUTION = timedelta(minutes=60)
 SQL_OPERATION = timedelta(minutes=90)
 QUERY = timedelta(minutes=4)
 NOTIFICATION = timedelta(seconds=20)
+#: GitHub gives a receiver ten seconds: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks
+ACKNOWLEDGEMENT = timedelta(seconds=8)
 
 CALL_SECONDS = CALL.total_seconds()
 

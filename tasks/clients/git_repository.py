@@ -33,7 +33,7 @@ class GitRepository:
 
     def __init__(self, url: str, folder: Path, token: SecretStr | None = None) -> None:
         self.url, self.folder = url, folder
-        self._env = environment({"GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file", **_settings(url, token)})
+        self._env = surroundings(url, token)
 
     def clone(self, branch: str = "") -> str:
         """Clone a branch, the remote's default where none is named, and give its name. Raises Missing, NotAllowed."""
@@ -43,7 +43,7 @@ class GitRepository:
         clone = ["clone", "--quiet", "--no-tags", *wanted, "--end-of-options", self.url, str(self.folder)]
         ended = run(["git", *clone], self.folder.parent, SECONDS, self._env)
         if ended.status:
-            raise _failure(f"cloning {shown(self.url)}", ended, "[dependencies] repository and branch")
+            raise failure(f"cloning {shown(self.url)}", ended, "[dependencies] repository and branch")
         return self._git("symbolic-ref", "--short", "HEAD").strip()
 
     def head(self) -> str:
@@ -67,7 +67,7 @@ class GitRepository:
         """A file as of a commit; None where it has none."""
         ended = run(["git", "show", f"{commit}:{path}"], self.folder, SECONDS, self._env)
         if ended.status and "exist" not in ended.err:
-            raise _failure(f"reading {path} of {commit[:12]}", ended, "the repository")
+            raise failure(f"reading {path} of {commit[:12]}", ended, "the repository")
         return None if ended.status else ended.out
 
     def tree_of(self, commit: str) -> str:
@@ -110,7 +110,7 @@ class GitRepository:
                 f"{what} failed: the branch is protected ({Ended(1, '', ended.err).said[:200]}); "
                 "let caretaker push to it, or name another update_branch"
             )
-        raise _failure(what, ended, "the token and its permission to write")
+        raise failure(what, ended, "the token and its permission to write")
 
     def _written(self, path: str, text: str) -> str:
         target = self.folder / path
@@ -128,7 +128,7 @@ class GitRepository:
     def _git(self, *arguments: str, stdin: str | None = None, extra: Mapping[str, str] | None = None) -> str:
         ended = run(["git", *arguments], self.folder, SECONDS, {**self._env, **(extra or {})}, stdin)
         if ended.status:
-            raise _failure(f"git {arguments[0]} in a clone of {shown(self.url)}", ended, "the repository")
+            raise failure(f"git {arguments[0]} in a clone of {shown(self.url)}", ended, "the repository")
         return ended.out
 
 
@@ -143,7 +143,12 @@ def _identity(at: datetime) -> dict[str, str]:
     return {f"GIT_{role}_{field}": value for role in ("AUTHOR", "COMMITTER") for field, value in who.items()}
 
 
-def _settings(url: str, token: SecretStr | None) -> dict[str, str]:
+def surroundings(url: str, token: SecretStr | None) -> dict[str, str]:
+    """The variables of a git that speaks to this remote: no helpers that reach further, the login among them."""
+    return environment({"GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file", **login_settings(url, token)})
+
+
+def login_settings(url: str, token: SecretStr | None) -> dict[str, str]:
     """Settings of our own, on top of the account's: no hooks of its, files as they are, and the login.
 
     With a token no helper of the account is asked: a token that is refused must not become a person's own login.
@@ -163,7 +168,8 @@ def _login(url: str, token: SecretStr | None) -> dict[str, str]:
     return {f"http.{host}/.extraHeader": f"Authorization: Basic {basic}", "credential.helper": ""}
 
 
-def _failure(what: str, ended: Ended, check: str) -> OpsError:
+def failure(what: str, ended: Ended, check: str) -> OpsError:
+    """Our error for what git said."""
     said = ended.said.lower()
     line = f"{what} failed: {ended.said[:300]}; check {check}"
     if any(word in said for word in _DENIED):

@@ -9,6 +9,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Double,
     Engine,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
+VERSION = 2
 #: The key under which schema creation and appending take turns, per database.
 TURN = 7_201_455_811_903_412
 
@@ -63,17 +64,32 @@ measurements = Table(
 deliveries = Table(
     "deliveries", metadata,
     Column("id", _id, primary_key=True, autoincrement=True),
-    Column("source", Text, nullable=False, comment="github, monitoring …"),
+    Column("project", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="the sender, by its name in the estate"),
     Column("delivery", Text, nullable=False, comment="the sender's id of it"),
     Column("event", Text, nullable=False),
+    Column("digest", Text, nullable=False, comment="SHA-256 of what was signed"),
+    Column("branch", Text, nullable=False),
+    Column("commit", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("ignored", Text, nullable=False),
+    Column("ticket", Text, nullable=False, unique=True, comment="what its status URL ends with"),
     Column("received", DateTime(timezone=True), nullable=False),
-    Column("payload", JSON, nullable=False),
-    Column("status", Text, nullable=False, server_default="received"),
+    Column("due", DateTime(timezone=True), nullable=False, comment="not before this is it looked at"),
+    Column("settled", DateTime(timezone=True), nullable=True),
+    Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("run", Text, nullable=False, server_default=""),
     Column("note", Text, nullable=False, server_default=""),
-    UniqueConstraint("source", "delivery"),
-    Index("deliveries_by_status", "status", "id"),
+    UniqueConstraint("project", "source", "delivery"),
+    UniqueConstraint("project", "source", "digest"),
+    Index("deliveries_by_status", "project", "status", "id"),
+)
+#: Two processes that both think that they have the turn cannot both begin a release: the database refuses the second.
+Index(
+    "deliveries_one_under_way", deliveries.c.project, unique=True,
+    postgresql_where=deliveries.c.status.in_(("chosen", "running")),
+    sqlite_where=deliveries.c.status.in_(("chosen", "running")),
 )
 
 ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -97,21 +113,32 @@ _SQLITE_GUARD = tuple(
 
 def ensure(engine: Engine) -> None:
     """Create what is missing. Safe to repeat and to run from several processes at once: they take turns."""
-    if _is_there(engine):
+    if _version(engine) >= VERSION:
         return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
+        _renew_the_inbox_of_version_1(connection)
         metadata.create_all(connection)
         for statement in _POSTGRES_GUARD if engine.dialect.name == "postgresql" else _SQLITE_GUARD:
             connection.execute(text(statement))
-        if connection.execute(text("SELECT count(*) FROM ledger_schema")).scalar_one() == 0:
-            connection.execute(ledger_schema.insert().values(version=VERSION))
+        connection.execute(ledger_schema.delete())
+        connection.execute(ledger_schema.insert().values(version=VERSION))
 
 
-def _is_there(engine: Engine) -> bool:
-    """Whether an earlier start finished the schema: its version is written in the same transaction, last."""
+def _renew_the_inbox_of_version_1(connection: Connection) -> None:
+    """Version 1 had an inbox of another shape into which nothing was ever written."""
+    if _read_version(connection) == 1:
+        connection.execute(text("DROP TABLE deliveries"))
+
+
+def _version(engine: Engine) -> int:
+    """The version that an earlier start finished, 0 before: it is written in the same transaction, last."""
     with engine.connect() as connection:
-        if not inspect(connection).has_table(ledger_schema.name):
-            return False
-        return bool(connection.execute(text("SELECT count(*) FROM ledger_schema")).scalar_one())
+        return _read_version(connection)
+
+
+def _read_version(connection: Connection) -> int:
+    if not inspect(connection).has_table(ledger_schema.name):
+        return 0
+    return int(connection.execute(text("SELECT max(version) FROM ledger_schema")).scalar_one() or 0)

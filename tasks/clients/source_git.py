@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.errors import BadInput, TransientError
@@ -19,30 +20,33 @@ _URL = re.compile(r"^(https?|ssh|git|file)://|^[\w.-]+@[\w.-]+:")
 _GONE = ("couldn't find remote ref", "not our ref", "does not exist", "not found", "does not appear to be a git")
 
 
-def checkout(source: str, ref: str, default: Path, scratch: Path) -> Path:
+def checkout(
+    source: str, ref: str, default: Path, scratch: Path, login: Mapping[str, str] | None = None
+) -> Path:
     """Give the folder named by ``source``: the default where empty, a folder, or a checkout of a git URL at ``ref``.
 
+    ``login``: more variables for git, with which it may read a private repository.
     Raises BadInput when there is no such folder, repository or ref; TransientError when the remote does not answer.
     """
     if not source:
         return default
     if _URL.match(source):
-        return _clone(source, ref or "HEAD", scratch)
+        return _clone(source, ref or "HEAD", scratch, login or {})
     folder = Path(source)
     if not folder.is_dir():
         raise BadInput(f"reading the source {source} failed: no such folder; give a folder or a git URL")
     if ref:
-        return _clone(folder.resolve().as_uri(), ref, scratch)
+        return _clone(folder.resolve().as_uri(), ref, scratch, {})
     return folder.resolve()
 
 
-def _clone(url: str, ref: str, scratch: Path) -> Path:
+def _clone(url: str, ref: str, scratch: Path, login: Mapping[str, str]) -> Path:
     """Check out into a folder of this run alone: another run may be reading its own of the same ref at this moment."""
     scratch.mkdir(parents=True, exist_ok=True)
     _forget_those_of_the_dead(scratch)
     target = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch))
     _git(target, url, ref, "init", "--quiet")
-    _git(target, url, ref, "fetch", "--quiet", "--depth", "1", "--end-of-options", url, ref)
+    _git(target, url, ref, "fetch", "--quiet", "--depth", "1", "--end-of-options", url, ref, login=login)
     _git(target, url, ref, "-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD")
     return target
 
@@ -72,7 +76,7 @@ def commit_of(folder: Path) -> str:
     return found.stdout.strip() if found.returncode == 0 and not dirty.stdout.strip() else ""
 
 
-def _git(folder: Path, url: str, ref: str, *arguments: str) -> None:
+def _git(folder: Path, url: str, ref: str, *arguments: str, login: Mapping[str, str] | None = None) -> None:
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -80,7 +84,7 @@ def _git(folder: Path, url: str, ref: str, *arguments: str) -> None:
             text=True,
             check=False,
             timeout=CLONE_SECONDS,
-            env=_environment(),
+            env={**_environment(), **(login or {})},
         )
     except subprocess.TimeoutExpired:
         raise TransientError(f"fetching {_shown(url)} at {ref} failed: no end after {CLONE_SECONDS} s") from None

@@ -11,6 +11,7 @@ from tasks.estate.estate import Estate
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.estate.review import Review
 from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, Notify, Secret
+from tasks.estate.webhooks import Sender, Source, Webhooks
 
 __all__ = [
     "BackupPolicy",
@@ -30,9 +31,12 @@ __all__ = [
     "Probe",
     "Review",
     "Secret",
+    "Sender",
     "Service",
+    "Source",
     "Sync",
     "TableRule",
     "Unit",
+    "Webhooks",
     "fill_in_urls",
 ]

@@ -18,6 +18,7 @@ from tasks.estate.order import waves
 from tasks.estate.references import reference_errors
 from tasks.estate.review import Review
 from tasks.estate.surroundings import Database, Freeze, Google, Notify, Secret, ShortName
+from tasks.estate.webhooks import Source, Webhooks
 from tasks.models import Frozen
 
 _Item = TypeVar("_Item", Service, Database, Secret)
@@ -37,6 +38,8 @@ class Estate(Frozen):
     costs: Costs | None = None
     review: Review = Review()
     dependencies: Dependencies | None = None
+    source: Source | None = None
+    webhooks: Webhooks | None = None
     file: Path
 
     @classmethod

@@ -12,6 +12,7 @@ from tasks.estate.dependencies import Dependencies
 from tasks.estate.nearest import did_you_mean
 from tasks.estate.order import waves
 from tasks.estate.surroundings import Database, Notify, Secret
+from tasks.estate.webhooks import Source, Webhooks
 
 #: Anything in an environment value that looks meant as a place holder; other braces (JSON) are left alone.
 _PLACE_HOLDER = re.compile(r"\{(services?\.[^{}]*)\}")
@@ -30,6 +31,10 @@ class Tables(Protocol):
     def notify(self) -> Notify: ...
     @property
     def dependencies(self) -> Dependencies | None: ...
+    @property
+    def source(self) -> Source | None: ...
+    @property
+    def webhooks(self) -> Webhooks | None: ...
 
 
 def reference_errors(estate: Tables) -> tuple[str, ...]:
@@ -52,6 +57,7 @@ def reference_errors(estate: Tables) -> tuple[str, ...]:
         *_without_database(estate),
         *_unknown("notify.url_secret", "secret", filter(None, [estate.notify.url_secret]), secrets),
         *_unknown("dependencies.forge.token_secret", "secret", _forge_secret(estate.dependencies), secrets),
+        *_webhook_errors(estate, secrets),
         *_circle(estate),
     )
 
@@ -66,6 +72,17 @@ def _without_database(estate: Tables) -> Iterator[str]:
 
 def _forge_secret(section: Dependencies | None) -> list[str]:
     return [section.forge.token_secret] if section and section.forge else []
+
+
+def _webhook_errors(estate: Tables, secrets: Collection[str]) -> Iterator[str]:
+    if estate.source is not None:
+        yield from _unknown("source.token_secret", "secret", filter(None, [estate.source.token_secret]), secrets)
+    if estate.webhooks is None:
+        return
+    if estate.source is None:
+        yield "webhooks needs source, which names the repository and the branch that is released"
+    for sender in estate.webhooks.senders:
+        yield from _unknown(f"webhooks.senders.{sender.name}.secret", "secret", [sender.secret], secrets)
 
 
 def _service_errors(

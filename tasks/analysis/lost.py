@@ -1,0 +1,73 @@
+"""Whether the branch has something that nobody was told of: a delivery that never came.
+
+What is promised: a commit for which there was a delivery, a release or a try of one is never lost; neither is one that
+was on the branch when a person released something else by hand. What was rolled back stays back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from tasks.analysis.branch import covering
+from tasks.delivery_models import BranchHistory, Delivery, Standing
+from tasks.models import Change
+
+#: Whom what reconcile puts into the inbox comes from.
+RECONCILE = "reconcile"
+
+
+class Found(NamedTuple):
+    """What is to be done about the branch's newest commit: nothing, note it as seen, or release it."""
+
+    kind: Literal["nothing", "seen", "lost"]
+    why: str
+
+
+def look(
+    history: BranchHistory, standing: Mapping[str, Standing], changes: Sequence[Change], known: Sequence[Delivery]
+) -> Found:
+    """Judge the head of the branch.
+
+    ``changes`` are those of the estate's services, ``known`` the deliveries that are open or named a commit.
+    """
+    head = history.head
+    by = covering(history, standing).get(head)
+    if by is not None:
+        return Found("nothing", f"{head[:12]} is {standing[by].words}")
+    if head in standing:
+        return Found("nothing", f"{head[:12]} was {standing[head].words}; run deploy by hand to try it again")
+    told = next((one for one in known if _tells_of(one, head)), None)
+    if told is not None:
+        return Found("nothing", f"{head[:12]} came with delivery {told.name}: {told.note or told.status}")
+    released = [change for change in changes if change.kind == "deploy" and change.verdict == "released"]
+    if not released:
+        return Found("nothing", "nothing was ever released; the first release is a person's")
+    return _after(head, max(released, key=lambda change: change.at), history, known)
+
+
+def _tells_of(one: Delivery, head: str) -> bool:
+    """Whether a delivery is about the head: what waits may mean it, and what was ignored counts where we ignored it."""
+    if one.settled is None:
+        return one.commit in ("", head)
+    return one.commit == head and (one.status != "ignored" or one.source == RECONCILE)
+
+
+def _after(head: str, last: Change, history: BranchHistory, known: Sequence[Delivery]) -> Found:
+    """A release by hand of what is not on the branch is somebody's will until the branch moves on from where it was.
+
+    What a delivery released was on the branch, though a force push may have taken it away since.
+    """
+    commit = str(last.inputs.get("commit") or "")
+    by_hand = commit not in history.parents and last.run not in {one.run for one in known if one.run}
+    if by_hand and not any(one.received > last.at and _moves(one, history) for one in known):
+        elsewhere = f"{last.subject} was released from elsewhere at {last.at:%Y-%m-%d %H:%M} UTC"
+        return Found("seen", f"{elsewhere}: the branch counts from {head[:12]}")
+    return Found("lost", f"no delivery told of {head[:12]}")
+
+
+def _moves(one: Delivery, history: BranchHistory) -> bool:
+    """Whether a delivery says that the branch moved: a ping, another branch and a repetition say nothing of it."""
+    if one.source == RECONCILE:
+        return True
+    return one.commit in history.parents and one.status not in ("ignored", "already_released")

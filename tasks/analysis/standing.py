@@ -1,0 +1,81 @@
+"""What became of each commit that somebody released, read from the ledger's changes and the inbox's outcomes.
+
+Safety property: a commit counts as rolled back as soon as one service of it was, and stays so until it is released once
+more by hand: nothing that runs by itself undoes what a person or a canary decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from tasks.delivery_models import Delivery, Standing, StandingKind
+from tasks.models import Change
+
+#: Of one run's services the worst one counts.
+_WORST = ("withdrawn", "tried", "released")
+
+
+class _Known(NamedTuple):
+    kind: StandingKind
+    words: str
+    run: str
+
+
+def standings(changes: Iterable[Change], outcomes: Iterable[Delivery]) -> dict[str, Standing]:
+    """The standing of each commit.
+
+    ``changes`` are those of the estate's services, ``outcomes`` the deliveries with an outcome, in any order. A release
+    that changed nothing is in the inbox alone, one that was made by hand in the ledger alone.
+    """
+    found: dict[str, _Known] = {}
+    for one in sorted(outcomes, key=lambda one: (one.settled or one.received, one.id)):
+        if one.run:
+            _note(found, one.commit, _of_delivery(one))
+    served: dict[tuple[str, str], str] = {}
+    for change in sorted(changes, key=lambda one: (one.at, one.id)):
+        if change.kind == "deploy":
+            commit = str(change.inputs.get("commit") or "")
+            _note(found, commit, _of_deploy(change))
+            if change.verdict == "released":
+                served[change.subject, str(change.after.get("revision"))] = commit
+        elif change.kind == "roll_back" and change.verdict == "released":
+            _note(found, served.get((change.subject, str(change.before.get("revision"))), ""), _of_roll_back(change))
+    return {commit: Standing(kind=known.kind, words=known.words) for commit, known in found.items()}
+
+
+def _note(found: dict[str, _Known], commit: str, now: _Known) -> None:
+    """A later run counts more than an earlier one, but one that came to nothing leaves what was."""
+    if not commit:
+        return
+    before = found.get(commit)
+    if before is None:
+        found[commit] = now
+    elif before.run == now.run:
+        found[commit] = min(before, now, key=lambda one: _WORST.index(one.kind))
+    elif now.kind != "tried":
+        found[commit] = now
+
+
+def _of_delivery(one: Delivery) -> _Known:
+    if one.status == "failed":
+        return _Known("tried", f"tried by run {one.run} without success", one.run)
+    return _Known("released", f"released by run {one.run}", one.run)
+
+
+def _of_deploy(change: Change) -> _Known:
+    when = f"at {_minute(change.at)} by run {change.run}"
+    if change.verdict == "released":
+        return _Known("released", f"released {when}", change.run)
+    if change.after.get("judged_bad"):
+        return _Known("withdrawn", f"rolled back by its canary {when}", change.run)
+    return _Known("tried", f"tried {when} without success", change.run)
+
+
+def _of_roll_back(change: Change) -> _Known:
+    return _Known("withdrawn", f"rolled back by {change.who or 'somebody'} at {_minute(change.at)}", change.run)
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
