@@ -7,7 +7,6 @@ that is repeated first takes back what its earlier attempt made: a password of a
 from __future__ import annotations
 
 import asyncio
-import secrets as random
 from collections.abc import Iterable
 
 from prefect import task
@@ -18,15 +17,13 @@ from tasks.analysis import rotation
 from tasks.analysis.rotation import DESTROY_DELAY, MARK, Unit
 from tasks.clients.login_url import password_of, user_of, with_login
 from tasks.clients.login_users import LoginUsers
+from tasks.clients.rotator import as_rotator, random_value
 from tasks.errors import Refused
 from tasks.estate import Database
 from tasks.models import SecretPin
 from tasks.policies import WRITE
 from tasks.rotation_models import RotationMark
 from tasks.site import Site
-
-#: Bytes of randomness in a password or token: 256 bits, in characters that need no quoting anywhere.
-RANDOM_BYTES = 32
 
 
 @task(**WRITE)
@@ -59,13 +56,13 @@ def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> 
     for name in unit.secrets:
         burn = site.rotating_secrets.look(name).enabled(mark.after[name])
         _retire(site, name, (version.number for version in burn))
-    value = SecretStr(random.token_urlsafe(RANDOM_BYTES))
+    value = random_value()
     values = {unit.main: value}
     if unit.database:
         database = site.estate.database(unit.database)
         url = _url(site, database, serving)
         progress.report("rotate", mark.user, "a new password for the idle user")
-        _rotator(site, database, url).renew(mark.user, value)
+        as_rotator(site.sql, database, url).renew(mark.user, value)
         values = dict.fromkeys(unit.secrets, value) | {unit.main: with_login(url, mark.user, value)}
     return {name: site.rotating_secrets.add_version(name, values[name]).version for name in unit.secrets}
 
@@ -115,14 +112,14 @@ def _lock_users(site: Site, database: Database, users: tuple[str, ...], serving:
     url = _url(site, database, serving)
     if user_of(url) in users:
         raise Refused(f"locking {user_of(url)} refused: it is the login that serves; run the flow again")
-    client = _rotator(site, database, url)
+    client = as_rotator(site.sql, database, url)
     managed = client.logins(users, database.rotator)
     for user in users:
         progress.report("lock", user, "it may not log in any more")
         if managed[user].managed:
             client.lock(user)
         else:
-            site.sql.set_password(database.instance, user, SecretStr(random.token_urlsafe(RANDOM_BYTES)))
+            site.sql.set_password(database.instance, user, random_value())
         if end:
             client.end_sessions(user)
 
@@ -138,7 +135,7 @@ async def prepare_database(site: Site, database: Database, serving: int) -> None
 
 def _prepare(site: Site, database: Database, serving: int) -> None:
     url = _url(site, database, serving)
-    rotator = _rotator(site, database, url, make=True)
+    rotator = as_rotator(site.sql, database, url, make=True)
     rotator.prepare(database.owner, database.users)
     if user_of(url) not in database.users:
         rotator.join(database.owner, user_of(url))
@@ -148,11 +145,3 @@ def _prepare(site: Site, database: Database, serving: int) -> None:
 
 def _url(site: Site, database: Database, version: int) -> SecretStr:
     return site.rotating_secrets.access(SecretPin(secret=database.url_secret, version=str(version)))
-
-
-def _rotator(site: Site, database: Database, url: SecretStr, make: bool = False) -> LoginUsers:
-    """The rotator with a password that is made here and known to this call alone."""
-    password = SecretStr(random.token_urlsafe(RANDOM_BYTES))
-    missing = make and database.rotator not in site.sql.users(database.instance)
-    (site.sql.create_user if missing else site.sql.set_password)(database.instance, database.rotator, password)
-    return LoginUsers(with_login(url, database.rotator, password), "caretaker rotation")
