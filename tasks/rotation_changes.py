@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from tasks import progress
 from tasks.analysis import rotation
-from tasks.analysis.rotation import DESTROY_DELAY, MARK, Unit
+from tasks.analysis.rotation import CURRENT, DESTROY_DELAY, MARK, Unit
 from tasks.clients.login_url import password_of, user_of, with_login
 from tasks.clients.login_users import LoginUsers
 from tasks.clients.rotator import as_rotator, random_value
@@ -43,18 +43,30 @@ def _annotate(site: Site, secret: str, value: str) -> None:
 
 
 @task(**WRITE)
-async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+async def point_alias(site: Site, versions: dict[str, int]) -> None:
+    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first."""
+    await asyncio.to_thread(_point, site, versions)
+
+
+def _point(site: Site, versions: dict[str, int]) -> None:
+    for name, number in versions.items():
+        site.rotating_secrets.point(site.rotating_secrets.look(name), CURRENT, number)
+
+
+@task(**WRITE)
+async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
     """Give the idle user a new password, and add the versions that hold it; their numbers, by secret.
 
-    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. Safe to
-    repeat: what an earlier attempt added is disabled first, and the password is another.
+    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. ``end``:
+    after a leak the idle user's sessions are somebody else's, and are ended. Safe to repeat: what an earlier attempt
+    added is disabled first, and the password is another.
     """
-    return await asyncio.to_thread(_make_versions, site, unit, mark, serving)
+    return await asyncio.to_thread(_make_versions, site, unit, mark, serving, end)
 
 
-def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
     for name in unit.secrets:
-        burn = site.rotating_secrets.look(name).enabled(mark.after[name])
+        burn = rotation.made_under(site.rotating_secrets.look(name), mark)
         _retire(site, name, (version.number for version in burn))
     value = random_value()
     values = {unit.main: value}
@@ -62,7 +74,10 @@ def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> 
         database = site.estate.database(unit.database)
         url = _url(site, database, serving)
         progress.report("rotate", mark.user, "a new password for the idle user")
-        as_rotator(site.sql, database, url).renew(mark.user, value)
+        client = as_rotator(site.sql, database, url)
+        client.renew(mark.user, value)
+        if end:
+            client.end_sessions(mark.user)
         values = dict.fromkeys(unit.secrets, value) | {unit.main: with_login(url, mark.user, value)}
     return {name: site.rotating_secrets.add_version(name, values[name]).version for name in unit.secrets}
 

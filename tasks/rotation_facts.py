@@ -20,7 +20,7 @@ from tasks.clients.login_url import password_of, user_of
 from tasks.clients.login_users import LoginUsers
 from tasks.clients.polling import wait_for
 from tasks.errors import BadInput, PermanentError, Refused, TransientError
-from tasks.estate import Database
+from tasks.estate import PREVIOUS, Database
 from tasks.models import SecretPin, ServiceState
 from tasks.parallel import all_of
 from tasks.policies import READ, WAIT
@@ -37,9 +37,11 @@ async def look(site: Site, unit: Unit) -> RotationGround:
     states = await all_of(*(read_secret(site, name) for name in unit.secrets))
     secrets = {state.name: state for state in states}
     services, found = await read_uses(site, unit)
-    references = await _explained(site, services, found)
+    references = _kept(site, services, await _explained(site, services, found, secrets))
     pins, unpinned = _pins(services, references, unit.main)
-    ground = RotationGround(secrets=secrets, references=references, pins=pins, unpinned=unpinned)
+    ground = RotationGround(
+        secrets=secrets, references=references, pins=pins, previous=_previous(references, unit.main), unpinned=unpinned
+    )
     if not unit.database:
         return ground
     database = site.estate.database(unit.database)
@@ -66,7 +68,7 @@ def _read_uses(site: Site, secrets: frozenset[str]) -> tuple[dict[str, ServiceSt
 
 
 async def _explained(
-    site: Site, services: dict[str, ServiceState], found: tuple[Reference, ...]
+    site: Site, services: dict[str, ServiceState], found: tuple[Reference, ...], secrets: dict[str, SecretState]
 ) -> tuple[Reference, ...]:
     """The references with why each counts: who serves is read from Cloud Run, who served before from the ledger."""
     ours = frozenset(service.name for service in site.estate.services)
@@ -76,7 +78,35 @@ async def _explained(
         name: (_leads(services[name]), rollback_targets(changes[name], _stable(services[name]), ROLLBACK_WINDOW))
         for name in concerned
     }
-    return explained(found, known, ours, datetime.now(UTC))
+    return explained(found, known, ours, datetime.now(UTC), secrets)
+
+
+def _kept(
+    site: Site, services: dict[str, ServiceState], references: tuple[Reference, ...]
+) -> tuple[Reference, ...]:
+    """The references with those marked by which a serving receiver of ours accepts the version before."""
+    before = {(one.name, name) for one in site.estate.services for name, to in one.secrets.items() if _is_previous(to)}
+    return tuple(
+        one.model_copy(update={"kept": (one.service, one.variable) in before and _is_serving(services, one)})
+        for one in references
+    )
+
+
+def _is_previous(reference: str) -> bool:
+    return reference.partition("@")[2] == PREVIOUS
+
+
+def _is_serving(services: dict[str, ServiceState], one: Reference) -> bool:
+    return one.ours and one.name == _stable(services[one.service])
+
+
+def _previous(references: tuple[Reference, ...], secret: str) -> dict[str, int]:
+    """The oldest version that each receiver of ours accepts beside the one that it is pinned to."""
+    found: dict[str, int] = {}
+    for one in references:
+        if one.kept and one.secret == secret:
+            found[one.service] = min(one.number or 0, found.get(one.service, one.number or 0))
+    return found
 
 
 def _leads(state: ServiceState) -> dict[str, str]:
@@ -103,12 +133,11 @@ def _pins(
     services: dict[str, ServiceState], references: tuple[Reference, ...], secret: str
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """The version that serves in each service of ours, and those where an alias stands instead of a number."""
-    serving = [
-        one for one in references if one.ours and one.secret == secret and one.name == _stable(services[one.service])
-    ] if services else []  # fmt: skip
     pins: dict[str, int] = {}
-    for one in serving:
-        pins[one.service] = min(one.number or 0, pins.get(one.service, one.number or 0))
+    for one in references:
+        if one.secret == secret and not one.kept and _is_serving(services, one):
+            number = int(one.version) if one.pinned else 0
+            pins[one.service] = min(number, pins.get(one.service, number))
     return pins, tuple(sorted(name for name, number in pins.items() if not number))
 
 

@@ -6,9 +6,12 @@ the stable revision all traffic back before it is told.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from tasks.analysis.rotation_release import plan_release
 from tasks.estate import Service
 from tasks.ground import prove_service
+from tasks.parallel import all_of
 from tasks.probing import require_probes
 from tasks.record import record_change, run_name, verified_revisions
 from tasks.release_models import CanaryStep
@@ -17,11 +20,18 @@ from tasks.rotation_work import Work
 from tasks.services import create_candidate, read_service, release_candidate
 
 
-async def release_service(work: Work, service: Service) -> None:
+async def release_all(work: Work, names: Iterable[str], before: Mapping[str, int]) -> None:
+    """Release services in their order. ``before``: what receivers accept beside the new versions, by secret."""
+    chosen = tuple(names)
+    for wave in work.site.estate.waves(chosen) if chosen else ():
+        await all_of(*(_release(work, service, before) for service in wave))
+
+
+async def _release(work: Work, service: Service, before: Mapping[str, int]) -> None:
     """Release what serves with the new versions, by the candidate and canary steps of a deploy."""
     site, steps = work.site, list[CanaryStep]()
     ground = await prove_service(site, service)
-    plan = plan_release(site.estate, service, ground, work.targets, await read_urls(site))
+    plan = plan_release(site.estate, service, ground, work.targets, await read_urls(site), before)
     assert ground.stable_spec is not None
     async with stable_on_error(site, plan):
         revision = await create_candidate(site, plan, ground.stable_spec.image, run_name())

@@ -12,6 +12,7 @@ from tasks.record import record_change
 from tasks.rotation_changes import lock_users, retire_versions
 from tasks.rotation_facts import await_sessions
 from tasks.rotation_models import Retired
+from tasks.rotation_releases import record_services, release_all
 from tasks.rotation_work import Work, serving_user
 
 
@@ -20,6 +21,10 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     site, unit, wish = work.site, work.unit, work.wish
     targets = {name: number for name, number in work.targets.items() if name in unit.secrets}
     old, target = old_versions(work.ground, targets), targets[unit.main]
+    held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency, kept=False)
+    if held:
+        return held
+    await _accept_alone(work, target)
     held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency)
     if held:
         return held
@@ -36,6 +41,18 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     if not wish.emergency:
         await _lock(work, old[unit.main], target)
     return ()
+
+
+async def _accept_alone(work: Work, target: int) -> None:
+    """End the overlap: receivers that accept an older version beside the new one are released with the new one alone.
+
+    What is pinned to a version could not start any more once that is disabled.
+    """
+    both = tuple(name for name, number in work.ground.previous.items() if number != target)
+    if both:
+        await release_all(work, both, {})
+        await work.look_again()
+        await record_services(work)
 
 
 def _to_lock(work: Work, old: tuple[int, ...], target: int) -> tuple[str, ...]:

@@ -11,15 +11,16 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import rotation
 from tasks.analysis.rotation import Stage, Unit
+from tasks.analysis.rotation_refusals import refusals
 from tasks.analysis.rotation_use import Blocker, blockers, in_words, old_versions, session_blockers
-from tasks.errors import BadInput, OpsError, Refused
+from tasks.errors import BadInput, OpsError, PermanentError, Refused
 from tasks.estate import Service
 from tasks.models import Finding
-from tasks.parallel import all_of
 from tasks.record import run_name
 from tasks.rotation_changes import (
     complete_pair,
     make_versions,
+    point_alias,
     prepare_database,
     put_mark,
     remove_mark,
@@ -27,7 +28,7 @@ from tasks.rotation_changes import (
 )
 from tasks.rotation_facts import check_external, look, prove_login
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
-from tasks.rotation_releases import record_services, release_service
+from tasks.rotation_releases import record_services, release_all
 from tasks.rotation_retiring import record_secret, retire
 from tasks.rotation_work import Wish, Work
 from tasks.site import Site
@@ -116,7 +117,7 @@ async def _begin(work: Work) -> RotationOutcome:
         return work.outcome("unchanged", "none is under way")
     if wish.only_due and not wish.emergency and not rotation.is_due(unit, ground, datetime.now(UTC)):
         return work.outcome("unchanged", "it is not due")
-    reasons = rotation.refusals(work.site.estate, unit, ground, work.mark)
+    reasons = refusals(work.site.estate, unit, ground, work.mark)
     serving = rotation.newest_pinned(ground, unit)
     idle, busy = _idle(work), _busy(work, serving)
     if reasons or busy:
@@ -124,7 +125,7 @@ async def _begin(work: Work) -> RotationOutcome:
     if wish.dry_run:
         return work.outcome("planned", f"a new version, for {idle or 'its services'}, would be made and released")
     mark = await _marked(work, idle)
-    made = await make_versions(work.site, unit, mark, serving)
+    made = await make_versions(work.site, unit, mark, serving, wish.emergency)
     work.targets = dict(made)
     await work.look_again()
     if unit.database:
@@ -151,8 +152,11 @@ def _busy(work: Work, serving: int) -> tuple[Blocker, ...]:
 
 
 async def _marked(work: Work, idle: str) -> RotationMark:
-    """The mark of this rotation. One of an attempt that failed goes on: what it made is ours to take back."""
-    if work.mark is not None:
+    """The mark of this rotation. One of an attempt that failed goes on: what it made is ours to take back.
+
+    It does not where its user serves meanwhile, whose password is not to be changed.
+    """
+    if work.mark is not None and work.mark.user == idle:
         return work.mark
     newest = {name: state.newest for name, state in work.ground.secrets.items()}
     serving = work.ground.database.serving if work.ground.database else ""
@@ -166,9 +170,18 @@ async def _external(work: Work, stage: Stage) -> RotationOutcome:
     name, version = work.unit.main, work.ground.secrets[work.unit.main].version(stage.target)
     if version is None or (stage.do == "retire" and not any(old_versions(work.ground, {name: stage.target}).values())):
         return _asked_for(work)
+    reasons = refusals(work.site.estate, work.unit, work.ground, None)
+    if reasons:
+        return work.outcome("refused", "; ".join(reasons))
     if work.wish.dry_run:
         return work.outcome("planned", f"version {stage.target} would be checked, released, and the older ones retired")
-    if not await check_external(work.site, name, stage.target):
+    try:
+        checked = await check_external(work.site, name, stage.target)
+    except PermanentError as error:
+        disable = work.site.rotating_secrets.disabling(name, stage.target)
+        why = f"{error}; the older one stays enabled; disable this one, or the next deploy pins it: {disable}"
+        return work.outcome("failed", why)
+    if not checked:
         what = f"{name} has no check in the estate, so the probes of its services alone judge it"
         work.findings.append(Finding(severity="info", subject=name, what=what, way_out="add secrets.check"))
     return await _finish(work, stage)
@@ -190,8 +203,7 @@ async def _finish(work: Work, stage: Stage) -> RotationOutcome:
     site, unit = work.site, work.unit
     work.targets = {unit.main: stage.target, **{k: v for k, v in work.targets.items() if k != unit.main}}
     await _complete_targets(work)
-    for wave in site.estate.waves(stage.services) if stage.services else ():
-        await all_of(*(release_service(work, service) for service in wave))
+    await _give_out(work, stage.services)
     await work.look_again()
     await record_services(work)
     held = await retire(work)
@@ -205,6 +217,15 @@ async def _finish(work: Work, stage: Stage) -> RotationOutcome:
     await remove_mark(site, unit)
     await work.look_again()
     return work.outcome("rotated")
+
+
+async def _give_out(work: Work, behind: tuple[str, ...]) -> None:
+    """Release the version: to those that accept the one before it too, then to everybody who uses what they accept."""
+    before = rotation.version_before(work.ground.secrets[work.unit.main], work.targets[work.unit.main])
+    taking = {service.name for service in rotation.receivers(work.site.estate, work.unit)} or set(behind)
+    await release_all(work, (name for name in behind if name in taking), {work.unit.main: before})
+    await point_alias(work.site, work.targets)
+    await release_all(work, (name for name in behind if name not in taking), {work.unit.main: before})
 
 
 async def _complete_targets(work: Work) -> None:

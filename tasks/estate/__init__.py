@@ -4,7 +4,7 @@ Safety property: a file that is not understood to its last key is refused before
 line that names every error found, with the nearest name that would have been right.
 """
 
-from tasks.estate.cloud_run import Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
+from tasks.estate.cloud_run import PREVIOUS, Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
 from tasks.estate.costs import Costs, Unit
 from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences, TableRule
 from tasks.estate.estate import Estate
@@ -13,6 +13,7 @@ from tasks.estate.review import Review
 from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, Notify, Secret
 
 __all__ = [
+    "PREVIOUS",
     "BackupPolicy",
     "Canary",
     "CanaryStep",
