@@ -261,11 +261,19 @@ async def _take_back(work: Work, mark: RotationMark) -> None:
 
 
 async def prepare_all(site: Site, units: tuple[Unit, ...]) -> tuple[RotationOutcome, ...]:
-    """Make rotator, owner and login users of each database; the logins that serve go on as they are."""
+    """Make rotator, owner and login users of each database; the logins that serve go on as they are.
+
+    A generated secret gets the alias that its senders follow, where it has none yet.
+    """
     outcomes = []
     for unit in units:
         if unit.database:
             ground = await look(site, unit)
             await prepare_database(site, site.estate.database(unit.database), rotation.newest_pinned(ground, unit))
             outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "it can be rotated now"))
+        elif unit.kind == "generated":
+            ground = await look(site, unit)
+            if rotation.CURRENT not in ground.secrets[unit.main].aliases:
+                await point_alias(site, {unit.main: rotation.newest_pinned(ground, unit)})
+            outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "its senders can follow it now"))
     return tuple(outcomes)
