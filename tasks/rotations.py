@@ -18,7 +18,6 @@ from tasks.estate import Service
 from tasks.models import Finding
 from tasks.record import run_name
 from tasks.rotation_changes import (
-    complete_pair,
     make_versions,
     point_alias,
     prepare_database,
@@ -27,9 +26,8 @@ from tasks.rotation_changes import (
     retire_versions,
 )
 from tasks.rotation_facts import check_external, look, prove_login
+from tasks.rotation_finishing import finish
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
-from tasks.rotation_releases import record_services, release_all
-from tasks.rotation_retiring import record_secret, retire
 from tasks.rotation_work import Wish, Work
 from tasks.site import Site
 
@@ -89,7 +87,7 @@ async def _rotate(work: Work) -> RotationOutcome:
     if stage.do != "begin":
         if work.wish.dry_run:
             return work.outcome("planned", f"a rotation is under way: {stage.do} version {stage.target} is next")
-        outcome = await _finish(work, stage)
+        outcome = await finish(work, stage)
         if outcome.verdict != "rotated" or not _wants_another(work):
             return outcome
     return await _begin(work)
@@ -131,7 +129,7 @@ async def _begin(work: Work) -> RotationOutcome:
     if unit.database:
         await prove_login(work.site, work.site.estate.database(unit.database), made[unit.main])
     behind = tuple(sorted(work.ground.pins))
-    return await _finish(work, Stage(do="release" if behind else "retire", target=made[unit.main], services=behind))
+    return await finish(work, Stage(do="release" if behind else "retire", target=made[unit.main], services=behind))
 
 
 def _idle(work: Work) -> str:
@@ -184,7 +182,7 @@ async def _external(work: Work, stage: Stage) -> RotationOutcome:
     if not checked:
         what = f"{name} has no check in the estate, so the probes of its services alone judge it"
         work.findings.append(Finding(severity="info", subject=name, what=what, way_out="add secrets.check"))
-    return await _finish(work, stage)
+    return await finish(work, stage)
 
 
 def _asked_for(work: Work) -> RotationOutcome:
@@ -196,47 +194,6 @@ def _asked_for(work: Work) -> RotationOutcome:
     what = "is due, and its provider alone can issue the next one"
     work.findings.append(Finding(severity="warning", subject=name, what=what, way_out=adding))
     return work.outcome("waiting", f"{name} {what}; add it without showing it: {adding}")
-
-
-async def _finish(work: Work, stage: Stage) -> RotationOutcome:
-    """Release a version where it does not serve yet, take the older ones out of use, and remove the mark."""
-    site, unit = work.site, work.unit
-    work.targets = {unit.main: stage.target, **{k: v for k, v in work.targets.items() if k != unit.main}}
-    await _complete_targets(work)
-    await _give_out(work, stage.services)
-    await work.look_again()
-    await record_services(work)
-    held = await retire(work)
-    if held:
-        until = [one.until for one in held if one.until]
-        waits = len(until) == len(held)
-        said = f"version {stage.target} serves; the old one stays in use: {in_words(held)}"
-        when = f"; a run after {max(until):%Y-%m-%d %H:%M} UTC takes it out of use" if waits else ""
-        return work.outcome("waiting" if waits else "held", said + when)
-    await record_secret(work)
-    await remove_mark(site, unit)
-    await work.look_again()
-    return work.outcome("rotated")
-
-
-async def _give_out(work: Work, behind: tuple[str, ...]) -> None:
-    """Release the version: to those that accept the one before it too, then to everybody who uses what they accept."""
-    before = rotation.version_before(work.ground.secrets[work.unit.main], work.targets[work.unit.main])
-    taking = {service.name for service in rotation.receivers(work.site.estate, work.unit)} or set(behind)
-    await release_all(work, (name for name in behind if name in taking), {work.unit.main: before})
-    await point_alias(work.site, work.targets)
-    await release_all(work, (name for name in behind if name not in taking), {work.unit.main: before})
-
-
-async def _complete_targets(work: Work) -> None:
-    """A login's two secrets belong together: the password's version is the one that holds the same password."""
-    if not work.unit.database:
-        return
-    database = work.site.estate.database(work.unit.database)
-    if database.password_secret and database.password_secret not in work.targets:
-        work.targets[database.password_secret] = await complete_pair(
-            work.site, database, work.targets[work.unit.main]
-        )
 
 
 async def _failed(work: Work, error: OpsError) -> RotationOutcome:

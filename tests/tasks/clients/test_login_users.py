@@ -89,12 +89,11 @@ def through(database: str, fault: Fault) -> Iterator[tuple[LoginUsers, Proxy]]:
 
 
 @pytest.fixture
-def role(database: str) -> Iterator[str]:
+def role(database: str) -> str:
     name = f"r_{secrets.token_hex(4)}"
     with psycopg.connect(database.replace("+psycopg", ""), autocommit=True) as link:
         link.execute(f"CREATE ROLE {name} NOLOGIN")
-        yield name
-        link.execute(f"DROP ROLE {name}")
+    return name
 
 
 @pytest.mark.parametrize(("fault", "kind"), [(breaks, TransientError), (quotes, PermanentError)])
