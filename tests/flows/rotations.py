@@ -49,9 +49,9 @@ def token(sample: Sample, version: int | str) -> str:
 def with_provider(sample: Sample, check: str, *changes: tuple[str, str]) -> Sample:
     """Write the estate with an external secret that its API reads, and with these changes."""
     sample.write_estate()
-    external = f'[[secrets]]\nname = "{KEY}"\nrotation = "external"\nmax_age_days = 400\ncheck = {{ url = "{check}" }}\n'
+    rule = f'rotation = "external"\nmax_age_days = 400\ncheck = {{ url = "{check}" }}\n'
     text = sample.estate_file.read_text().replace("secrets = { ", f'secrets = {{ PROVIDER_KEY = "{KEY}", ')
-    for before, after in (("[[secrets]]", f"{external}\n[[secrets]]"), *changes):
+    for before, after in (("[[secrets]]", f'[[secrets]]\nname = "{KEY}"\n{rule}\n[[secrets]]'), *changes):
         assert before in text, before
         text = text.replace(before, after, 1)
     sample.estate_file.write_text(text)
