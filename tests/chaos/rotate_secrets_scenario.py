@@ -19,6 +19,7 @@ class RotateSecretsScenario:
         self._sample, self._before = sample, 0
 
     def prepare(self) -> dict[str, Any]:
+        rotations.destroys_at_once(self._sample, *LOGIN)
         self._before = rotations.pinned(self._sample)
         return {"estate": str(self._sample.estate_file), "secrets": list(LOGIN)}
 

@@ -32,6 +32,13 @@ def rotate(sample: Sample, **parameters: Any) -> Any:
     return ended(rotate_secrets(request, return_state=True))
 
 
+def destroys_at_once(sample: Sample, *names: str) -> None:
+    """Let secrets delay no destruction, as no secret does before its first rotation."""
+    manager = sample.site.rotating_secrets
+    for name in names:
+        manager._update(manager.look(name), {"version_destroy_ttl": None})
+
+
 def enabled(sample: Sample, secret: str) -> list[int]:
     return sorted(version.number for version in sample.site.rotating_secrets.look(secret).enabled())
 
