@@ -13,14 +13,15 @@ from prefect import task
 from pydantic import SecretStr
 
 from tasks import progress
-from tasks.analysis import rotation, traffic
+from tasks.analysis import rotation
 from tasks.analysis.rotation import Unit
+from tasks.analysis.rotation_pins import kept, leads, pins, previous, stable
 from tasks.analysis.rotation_use import ROLLBACK_WINDOW, explained, rollback_targets
 from tasks.clients.login_url import password_of, user_of
 from tasks.clients.login_users import LoginUsers
 from tasks.clients.polling import wait_for
-from tasks.errors import BadInput, PermanentError, Refused, TransientError
-from tasks.estate import PREVIOUS, Database
+from tasks.errors import BadInput, PermanentError, TransientError
+from tasks.estate import Database
 from tasks.models import SecretPin, ServiceState
 from tasks.parallel import all_of
 from tasks.policies import READ, WAIT
@@ -37,10 +38,10 @@ async def look(site: Site, unit: Unit) -> RotationGround:
     states = await all_of(*(read_secret(site, name) for name in unit.secrets))
     secrets = {state.name: state for state in states}
     services, found = await read_uses(site, unit)
-    references = _kept(site, services, await _explained(site, services, found, secrets))
-    pins, unpinned = _pins(services, references, unit.main)
+    references = kept(site.estate, services, await _explained(site, services, found, secrets))
+    pinned, unpinned = pins(services, references, unit.main)
     ground = RotationGround(
-        secrets=secrets, references=references, pins=pins, previous=_previous(references, unit.main), unpinned=unpinned
+        secrets=secrets, references=references, pins=pinned, previous=previous(references, unit.main), unpinned=unpinned
     )
     if not unit.database:
         return ground
@@ -75,70 +76,10 @@ async def _explained(
     concerned = sorted({one.service for one in found if one.service})
     changes = dict(zip(concerned, await all_of(*(changes_of(site, name) for name in concerned)), strict=True))
     known = {
-        name: (_leads(services[name]), rollback_targets(changes[name], _stable(services[name]), ROLLBACK_WINDOW))
+        name: (leads(services[name]), rollback_targets(changes[name], stable(services[name]), ROLLBACK_WINDOW))
         for name in concerned
     }
     return explained(found, known, ours, datetime.now(UTC), secrets)
-
-
-def _kept(
-    site: Site, services: dict[str, ServiceState], references: tuple[Reference, ...]
-) -> tuple[Reference, ...]:
-    """The references with those marked by which a serving receiver of ours accepts the version before."""
-    before = {(one.name, name) for one in site.estate.services for name, to in one.secrets.items() if _is_previous(to)}
-    return tuple(
-        one.model_copy(update={"kept": (one.service, one.variable) in before and _is_serving(services, one)})
-        for one in references
-    )
-
-
-def _is_previous(reference: str) -> bool:
-    return reference.partition("@")[2] == PREVIOUS
-
-
-def _is_serving(services: dict[str, ServiceState], one: Reference) -> bool:
-    return one.ours and one.name == _stable(services[one.service])
-
-
-def _previous(references: tuple[Reference, ...], secret: str) -> dict[str, int]:
-    """The oldest version that each receiver of ours accepts beside the one that it is pinned to."""
-    found: dict[str, int] = {}
-    for one in references:
-        if one.kept and one.secret == secret:
-            found[one.service] = min(one.number or 0, found.get(one.service, one.number or 0))
-    return found
-
-
-def _leads(state: ServiceState) -> dict[str, str]:
-    """Why a revision is reached: by traffic, by a tag, or by what Cloud Run is about to do."""
-    leads: dict[str, str] = {}
-    for line in (*state.traffic, *state.traffic_statuses):
-        name = line.revision or state.latest_ready
-        if line.tag:
-            leads.setdefault(name, f"reached by its tag {line.tag}")
-        if line.percent:
-            leads[name] = f"serves {line.percent} %"
-    return leads
-
-
-def _stable(state: ServiceState) -> str:
-    """The revision with all traffic; empty for a split, which a release refuses in words of its own."""
-    try:
-        return traffic.stable_revision(state)
-    except Refused:
-        return ""
-
-
-def _pins(
-    services: dict[str, ServiceState], references: tuple[Reference, ...], secret: str
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """The version that serves in each service of ours, and those where an alias stands instead of a number."""
-    pins: dict[str, int] = {}
-    for one in references:
-        if one.secret == secret and not one.kept and _is_serving(services, one):
-            number = int(one.version) if one.pinned else 0
-            pins[one.service] = min(number, pins.get(one.service, number))
-    return pins, tuple(sorted(name for name, number in pins.items() if not number))
 
 
 @task(**READ)

@@ -177,6 +177,7 @@ class RotationOutcome(Frozen):
     secrets: tuple[str, ...] = ()
     versions: dict[str, int] = Field(default_factory=dict)
     user: str = ""
+    logins: dict[int, str] = Field(default_factory=dict)
     locked: tuple[str, ...] = ()
     retired: tuple[Retired, ...] = ()
     revisions: dict[str, str] = Field(default_factory=dict)

@@ -51,14 +51,16 @@ class Work:
 
     def outcome(self, verdict: RotationVerdictName, why: str = "") -> RotationOutcome:
         """How it ended."""
+        database = self.ground.database
         return RotationOutcome(
             name=self.unit.name, kind=self.unit.kind, verdict=verdict, why=why, secrets=self.unit.secrets,
-            versions=self.targets, user=serving_user(self), locked=self.locked, retired=tuple(self.retired),
-            revisions=self.revisions, canary=self.canary, findings=tuple(self.findings),
+            versions=self.targets, user=serving_user(self), logins=database.of if database else {}, locked=self.locked,
+            retired=tuple(self.retired), revisions=self.revisions, canary=self.canary, findings=tuple(self.findings),
             references=self.ground.references,
         )
 
 
 def serving_user(work: Work) -> str:
+    """The login that the version in use is for; empty where it is no login."""
     database = work.ground.database
     return database.of.get(work.targets.get(work.unit.main, 0), database.serving) if database else ""

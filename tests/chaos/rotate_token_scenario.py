@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,16 +18,9 @@ class RotateTokenScenario:
     flow = "rotate-secrets"
 
     def __init__(self, sample: Sample) -> None:
+        self.project, self.folder = sample.project, sample.folder
         self._sample, self._before = sample, 0
         assert rotations.rotate(sample, secrets=(TOKEN,), prepare=True).verdict == "prepared"
-
-    @property
-    def project(self) -> str:
-        return self._sample.project
-
-    @property
-    def folder(self) -> Path:
-        return self._sample.folder
 
     def prepare(self) -> dict[str, Any]:
         rotations.destroys_at_once(self._sample, TOKEN)

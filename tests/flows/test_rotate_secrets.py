@@ -58,6 +58,7 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
     assert planned.verdict == "planned", planned
     assert calls(stack, sample, after) == []
     assert f"revision `{revision}` | api | {URL} | 1 | serves 100 %" in planned.report
+    assert f"**whose versions are**: 1: `{before}`" in planned.report
     result = rotate(sample, secrets=LOGIN)
     assert result.verdict == "rotated", result
     assert sample.serving() != revision
