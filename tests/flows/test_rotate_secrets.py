@@ -71,7 +71,7 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
         rotations.connect(sample, old)
 
 
-def test_a_session_a_job_a_tag_and_a_policy_keep_the_old_version_and_each_is_named(
+def test_a_session_a_job_another_service_and_a_policy_keep_the_old_version_and_each_is_named(
     sample: Sample, stack: Stack
 ) -> None:
     old, version = rotations.url(sample), rotations.pinned(sample)
