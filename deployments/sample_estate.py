@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from tasks.clients.cloud_sql import CloudSql
 from tasks.clients.google import UNRETRIED, Google
 from tasks.clients.login_url import password_of, with_login
-from tasks.clients.login_users import LoginUsers
 from tasks.clients.polling import wait_for
+from tasks.clients.rotator import as_rotator
 from tasks.clients.secret_manager import SecretManager
 from tasks.clients.storage import Bucket
 from tasks.errors import Conflict, Missing, Refused
@@ -141,7 +141,7 @@ def _login(sql: CloudSql, database: Database, url: SecretStr) -> SecretStr:
     of them ran a migration, and a rotation alternates between them. ``postgres``, by which a restored copy is
     administered, is a member too. They may look at the server, as its care needs.
     """
-    rotator = _rotator(sql, database, url)
+    rotator = as_rotator(sql, database, url, make=True)
     rotator.prepare(database.owner, database.users)
     rotator.join(database.owner, "postgres")
     for user in database.users:
@@ -150,14 +150,6 @@ def _login(sql: CloudSql, database: Database, url: SecretStr) -> SecretStr:
     user, password = database.users[0], _password()
     rotator.renew(user, password)
     return with_login(url, user, password)
-
-
-def _rotator(sql: CloudSql, database: Database, url: SecretStr) -> LoginUsers:
-    """The user that may change the login users, with a password that is known here alone."""
-    name, password = database.rotator, _password()
-    existing = name in sql.users(database.instance)
-    (sql.set_password if existing else sql.create_user)(database.instance, name, password)
-    return LoginUsers(with_login(url, name, password))
 
 
 def _write_secrets(manager: SecretManager, database: Database, url: SecretStr) -> None:

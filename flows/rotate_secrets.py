@@ -23,17 +23,9 @@ from tasks.locks import services_locked
 from tasks.record import publish_report, tell
 from tasks.releases import settle
 from tasks.rotation_reports import rotation_report
-from tasks.rotations import (
-    Wish,
-    asks_a_person,
-    chosen,
-    good,
-    locks_of,
-    prepare_all,
-    rotate_all,
-    services_of,
-    summary,
-)
+from tasks.rotation_verdicts import asks_a_person, good, summary
+from tasks.rotation_work import Wish
+from tasks.rotations import chosen, locks_of, prepare_all, rotate_all, services_of
 from tasks.site import open_site
 from tasks.verdicts import SCHEDULED
 

@@ -7,7 +7,6 @@ that is repeated first takes back what its earlier attempt made: a password of a
 from __future__ import annotations
 
 import asyncio
-import secrets as random
 from collections.abc import Iterable
 
 from prefect import task
@@ -15,18 +14,16 @@ from pydantic import SecretStr
 
 from tasks import progress
 from tasks.analysis import rotation
-from tasks.analysis.rotation import DESTROY_DELAY, MARK, Unit
+from tasks.analysis.rotation import CURRENT, DESTROY_DELAY, MARK, Unit
 from tasks.clients.login_url import password_of, user_of, with_login
 from tasks.clients.login_users import LoginUsers
+from tasks.clients.rotator import as_rotator, random_value
 from tasks.errors import Refused
 from tasks.estate import Database
 from tasks.models import SecretPin
 from tasks.policies import WRITE
 from tasks.rotation_models import RotationMark
 from tasks.site import Site
-
-#: Bytes of randomness in a password or token: 256 bits, in characters that need no quoting anywhere.
-RANDOM_BYTES = 32
 
 
 @task(**WRITE)
@@ -46,26 +43,41 @@ def _annotate(site: Site, secret: str, value: str) -> None:
 
 
 @task(**WRITE)
-async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+async def point_alias(site: Site, versions: dict[str, int]) -> None:
+    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first."""
+    await asyncio.to_thread(_point, site, versions)
+
+
+def _point(site: Site, versions: dict[str, int]) -> None:
+    for name, number in versions.items():
+        site.rotating_secrets.point(site.rotating_secrets.look(name), CURRENT, number)
+
+
+@task(**WRITE)
+async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
     """Give the idle user a new password, and add the versions that hold it; their numbers, by secret.
 
-    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. Safe to
-    repeat: what an earlier attempt added is disabled first, and the password is another.
+    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. ``end``:
+    after a leak the idle user's sessions are somebody else's, and are ended. Safe to repeat: what an earlier attempt
+    added is disabled first, and the password is another.
     """
-    return await asyncio.to_thread(_make_versions, site, unit, mark, serving)
+    return await asyncio.to_thread(_make_versions, site, unit, mark, serving, end)
 
 
-def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int) -> dict[str, int]:
+def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
     for name in unit.secrets:
-        burn = site.rotating_secrets.look(name).enabled(mark.after[name])
+        burn = rotation.made_under(site.rotating_secrets.look(name), mark)
         _retire(site, name, (version.number for version in burn))
-    value = SecretStr(random.token_urlsafe(RANDOM_BYTES))
+    value = random_value()
     values = {unit.main: value}
     if unit.database:
         database = site.estate.database(unit.database)
         url = _url(site, database, serving)
         progress.report("rotate", mark.user, "a new password for the idle user")
-        _rotator(site, database, url).renew(mark.user, value)
+        client = as_rotator(site.sql, database, url)
+        client.renew(mark.user, value)
+        if end:
+            client.end_sessions(mark.user)
         values = dict.fromkeys(unit.secrets, value) | {unit.main: with_login(url, mark.user, value)}
     return {name: site.rotating_secrets.add_version(name, values[name]).version for name in unit.secrets}
 
@@ -115,14 +127,14 @@ def _lock_users(site: Site, database: Database, users: tuple[str, ...], serving:
     url = _url(site, database, serving)
     if user_of(url) in users:
         raise Refused(f"locking {user_of(url)} refused: it is the login that serves; run the flow again")
-    client = _rotator(site, database, url)
+    client = as_rotator(site.sql, database, url)
     managed = client.logins(users, database.rotator)
     for user in users:
         progress.report("lock", user, "it may not log in any more")
         if managed[user].managed:
             client.lock(user)
         else:
-            site.sql.set_password(database.instance, user, SecretStr(random.token_urlsafe(RANDOM_BYTES)))
+            site.sql.set_password(database.instance, user, random_value())
         if end:
             client.end_sessions(user)
 
@@ -138,7 +150,7 @@ async def prepare_database(site: Site, database: Database, serving: int) -> None
 
 def _prepare(site: Site, database: Database, serving: int) -> None:
     url = _url(site, database, serving)
-    rotator = _rotator(site, database, url, make=True)
+    rotator = as_rotator(site.sql, database, url, make=True)
     rotator.prepare(database.owner, database.users)
     if user_of(url) not in database.users:
         rotator.join(database.owner, user_of(url))
@@ -148,11 +160,3 @@ def _prepare(site: Site, database: Database, serving: int) -> None:
 
 def _url(site: Site, database: Database, version: int) -> SecretStr:
     return site.rotating_secrets.access(SecretPin(secret=database.url_secret, version=str(version)))
-
-
-def _rotator(site: Site, database: Database, url: SecretStr, make: bool = False) -> LoginUsers:
-    """The rotator with a password that is made here and known to this call alone."""
-    password = SecretStr(random.token_urlsafe(RANDOM_BYTES))
-    missing = make and database.rotator not in site.sql.users(database.instance)
-    (site.sql.create_user if missing else site.sql.set_password)(database.instance, database.rotator, password)
-    return LoginUsers(with_login(url, database.rotator, password), "caretaker rotation")

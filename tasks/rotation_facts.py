@@ -13,13 +13,14 @@ from prefect import task
 from pydantic import SecretStr
 
 from tasks import progress
-from tasks.analysis import rotation, traffic
+from tasks.analysis import rotation
 from tasks.analysis.rotation import Unit
+from tasks.analysis.rotation_pins import kept, leads, pins, previous, stable
 from tasks.analysis.rotation_use import ROLLBACK_WINDOW, explained, rollback_targets
 from tasks.clients.login_url import password_of, user_of
 from tasks.clients.login_users import LoginUsers
 from tasks.clients.polling import wait_for
-from tasks.errors import BadInput, PermanentError, Refused, TransientError
+from tasks.errors import BadInput, PermanentError, TransientError
 from tasks.estate import Database
 from tasks.models import SecretPin, ServiceState
 from tasks.parallel import all_of
@@ -37,9 +38,11 @@ async def look(site: Site, unit: Unit) -> RotationGround:
     states = await all_of(*(read_secret(site, name) for name in unit.secrets))
     secrets = {state.name: state for state in states}
     services, found = await read_uses(site, unit)
-    references = await _explained(site, services, found)
-    pins, unpinned = _pins(services, references, unit.main)
-    ground = RotationGround(secrets=secrets, references=references, pins=pins, unpinned=unpinned)
+    references = kept(site.estate, services, await _explained(site, services, found, secrets))
+    pinned, unpinned = pins(services, references, unit.main)
+    ground = RotationGround(
+        secrets=secrets, references=references, pins=pinned, previous=previous(references, unit.main), unpinned=unpinned
+    )
     if not unit.database:
         return ground
     database = site.estate.database(unit.database)
@@ -66,50 +69,17 @@ def _read_uses(site: Site, secrets: frozenset[str]) -> tuple[dict[str, ServiceSt
 
 
 async def _explained(
-    site: Site, services: dict[str, ServiceState], found: tuple[Reference, ...]
+    site: Site, services: dict[str, ServiceState], found: tuple[Reference, ...], secrets: dict[str, SecretState]
 ) -> tuple[Reference, ...]:
     """The references with why each counts: who serves is read from Cloud Run, who served before from the ledger."""
     ours = frozenset(service.name for service in site.estate.services)
     concerned = sorted({one.service for one in found if one.service})
     changes = dict(zip(concerned, await all_of(*(changes_of(site, name) for name in concerned)), strict=True))
     known = {
-        name: (_leads(services[name]), rollback_targets(changes[name], _stable(services[name]), ROLLBACK_WINDOW))
+        name: (leads(services[name]), rollback_targets(changes[name], stable(services[name]), ROLLBACK_WINDOW))
         for name in concerned
     }
-    return explained(found, known, ours, datetime.now(UTC))
-
-
-def _leads(state: ServiceState) -> dict[str, str]:
-    """Why a revision is reached: by traffic, by a tag, or by what Cloud Run is about to do."""
-    leads: dict[str, str] = {}
-    for line in (*state.traffic, *state.traffic_statuses):
-        name = line.revision or state.latest_ready
-        if line.tag:
-            leads.setdefault(name, f"reached by its tag {line.tag}")
-        if line.percent:
-            leads[name] = f"serves {line.percent} %"
-    return leads
-
-
-def _stable(state: ServiceState) -> str:
-    """The revision with all traffic; empty for a split, which a release refuses in words of its own."""
-    try:
-        return traffic.stable_revision(state)
-    except Refused:
-        return ""
-
-
-def _pins(
-    services: dict[str, ServiceState], references: tuple[Reference, ...], secret: str
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """The version that serves in each service of ours, and those where an alias stands instead of a number."""
-    serving = [
-        one for one in references if one.ours and one.secret == secret and one.name == _stable(services[one.service])
-    ] if services else []  # fmt: skip
-    pins: dict[str, int] = {}
-    for one in serving:
-        pins[one.service] = min(one.number or 0, pins.get(one.service, one.number or 0))
-    return pins, tuple(sorted(name for name, number in pins.items() if not number))
+    return explained(found, known, ours, datetime.now(UTC), secrets)
 
 
 @task(**READ)

@@ -32,11 +32,15 @@ class Version(Frozen):
 
 
 class SecretState(Frozen):
-    """A secret and all its versions, the newest first. ``destroy_delay``: None where destruction is at once."""
+    """A secret and all its versions, the newest first. ``destroy_delay``: None where destruction is at once.
+
+    ``aliases`` maps a name of the secret's own to the version that it stands for.
+    """
 
     name: str
     etag: str
     annotations: dict[str, str] = Field(default_factory=dict)
+    aliases: dict[str, int] = Field(default_factory=dict)
     destroy_delay: timedelta | None = None
     versions: tuple[Version, ...] = ()
 
@@ -71,6 +75,8 @@ class RotationMark(Frozen):
 class Reference(Frozen):
     """Something that uses a version of a secret. ``version`` is as it is written there, a number or an alias.
 
+    ``points_to`` is the version that an alias stands for now. ``variable`` is empty for a mounted file, and ``kept``
+    says that it is the variable by which a receiver of ours accepts the version before, which a rotation moves.
     ``why`` is empty for a revision that nothing leads to. ``until``: it is needed until then, as something to roll back
     to. ``ours``: a service of the estate, which the rotation releases anew.
     """
@@ -80,14 +86,22 @@ class Reference(Frozen):
     service: str = ""
     secret: str
     version: str
+    variable: str = ""
+    points_to: int | None = None
+    kept: bool = False
     why: str = ""
     until: datetime | None = None
     ours: bool = False
 
     @property
     def number(self) -> int | None:
-        """The version number that it is pinned to; None for an alias, which moves by itself."""
-        return int(self.version) if self.version.isdecimal() else None
+        """The version that it uses: the one that it is pinned to, or its alias stands for; None for ``latest``."""
+        return int(self.version) if self.pinned else self.points_to
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a number stands there, which nothing but a release changes."""
+        return self.version.isdecimal()
 
 
 class Session(Frozen):
@@ -131,12 +145,14 @@ class RotationGround(Frozen):
     """What was found about one rotation: its secrets, who uses them, and its database where it has one.
 
     ``pins`` maps each service of the estate that uses the main secret to the version that serves there; 0 stands for an
-    alias that could not be told.
+    alias, which is resolved at each instance's start. ``previous`` maps those that accept the version before it too to
+    the one that they accept beside it.
     """
 
     secrets: dict[str, SecretState]
     references: tuple[Reference, ...] = ()
     pins: dict[str, int] = Field(default_factory=dict)
+    previous: dict[str, int] = Field(default_factory=dict)
     unpinned: tuple[str, ...] = ()
     database: DatabaseGround | None = None
 
@@ -161,6 +177,7 @@ class RotationOutcome(Frozen):
     secrets: tuple[str, ...] = ()
     versions: dict[str, int] = Field(default_factory=dict)
     user: str = ""
+    logins: dict[int, str] = Field(default_factory=dict)
     locked: tuple[str, ...] = ()
     retired: tuple[Retired, ...] = ()
     revisions: dict[str, str] = Field(default_factory=dict)

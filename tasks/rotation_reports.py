@@ -29,6 +29,7 @@ def _outcome(one: RotationOutcome) -> str:
         "kind": one.kind,
         "in use": versions,
         "login": f"`{one.user}`" if one.user else "",
+        "whose versions are": ", ".join(f"{number}: `{user}`" for number, user in sorted(one.logins.items())),
         "locked": ", ".join(f"`{user}`" for user in one.locked),
         "released": ", ".join(f"{service} as `{revision}`" for service, revision in one.revisions.items()),
         "canary": ", ".join(
@@ -57,10 +58,14 @@ def _references(references: Iterable[Reference]) -> list[str]:
         return ["", "Nothing on Cloud Run refers to it."]
     lines = ["", "| what | service | secret | version | why |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {one.kind} `{one.name}` | {one.service} | {one.secret} | {one.version} | {cell(one.why)} |"
+        f"| {one.kind} `{one.name}` | {one.service} | {_place(one)} | {one.version} | {cell(one.why)} |"
         for one in sorted(used, key=lambda one: (one.secret, one.kind, one.service, one.name))
     ]
     return [*lines, *(["", f"{idle} more revisions refer to it, and nothing leads to them."] if idle else [])]
+
+
+def _place(one: Reference) -> str:
+    return f"{one.secret}, beside the newest" if one.kept else one.secret
 
 
 def _findings(findings: Iterable[Finding]) -> str:

@@ -17,7 +17,7 @@ from tasks.analysis import traffic
 from tasks.analysis.drift import drift
 from tasks.clients.polling import wait_for
 from tasks.errors import Conflict, Missing, Refused
-from tasks.estate import Service
+from tasks.estate import PREVIOUS, Service
 from tasks.models import RevisionState, SecretPin, ServiceState, Traffic
 from tasks.policies import READ, TRAFFIC_DEADLINE, WRITE
 from tasks.release_models import ServicePlan
@@ -57,7 +57,8 @@ def _pins(site: Site, service: Service) -> dict[str, SecretPin]:
     pins = {}
     for variable, reference in service.secrets.items():
         name, _, version = reference.partition("@")
-        found = site.secrets.resolve(name, version or "latest")
+        before = version == PREVIOUS
+        found = site.secrets.previous(name) if before else site.secrets.resolve(name, version or "latest")
         pins[variable] = SecretPin(secret=name, version=str(found.version))
     if service.sync and service.sync.token_secret:
         site.secrets.resolve(service.sync.token_secret)

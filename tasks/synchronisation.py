@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import task
+from pydantic import SecretStr
 
 from tasks.analysis import release as naming
+from tasks.analysis import traffic
 from tasks.clients.http_call import post_json
 from tasks.database import command_of
 from tasks.errors import Conflict, PermanentError, Refused
@@ -102,6 +104,14 @@ async def _post(site: Site, service: Service, url: str) -> dict[str, object]:
     assert service.sync is not None
     token = None
     if service.sync.token_secret:
-        pin = SecretPin(secret=service.sync.token_secret, version="latest")
-        token = await asyncio.to_thread(site.secrets.access, pin)
+        token = await asyncio.to_thread(_token, site, service, service.sync.token_secret)
     return await asyncio.to_thread(post_json, url, token, service.name)
+
+
+def _token(site: Site, service: Service, secret: str) -> SecretStr:
+    """The token that the serving revision expects: a newer version may be there already that it does not know yet."""
+    stable = traffic.stable_revision(site.run.get_service(service.name))
+    spec = site.run.get_revision(service.name, stable).spec
+    before = service.previous_variables(secret)
+    pins = (pin for name, pin in spec.secret_env.items() if pin.secret == secret and name not in before)
+    return site.secrets.access(next(pins, SecretPin(secret=secret, version="latest")))

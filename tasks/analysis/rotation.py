@@ -1,4 +1,4 @@
-"""What a rotation does next, and what forbids to make a new version, from facts that were looked up. No I/O.
+"""What a rotation does next, from facts that were looked up. No I/O.
 
 Safety property: the values and states in Secret Manager and what serves on Cloud Run decide, never a memory of an
 earlier run. What was made and serves nowhere belongs to an attempt that failed, and is never used again.
@@ -6,7 +6,7 @@ earlier run. What was made and serves nowhere belongs to an attempt that failed,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -17,13 +17,15 @@ from tasks.estate import Database, Estate, Service
 from tasks.models import Frozen
 from tasks.rotation_models import (
     DatabaseGround,
-    Login,
     RotationGround,
     RotationMark,
     SecretState,
+    Version,
 )
 
 MARK = "caretaker-rotation"
+#: The alias that stands for the version which every receiver accepts: for jobs, and senders outside of the estate.
+CURRENT = "current"
 #: A monthly run replaces what would be too old before the next one.
 NEXT_RUN = timedelta(days=31)
 #: How long what was taken out of use can be taken back.
@@ -126,7 +128,7 @@ def next_stage(unit: Unit, ground: RotationGround, mark: RotationMark | None) ->
     elif mark is None:
         return Stage(do="begin")
     else:
-        made = {version.number for version in state.enabled(mark.after.get(unit.main, 0))}
+        made = {version.number for version in made_under(state, mark)}
         serving = {number for number in ground.pins.values() if number in made}
         # Nobody is pinned: receivers take every enabled version, so the newest one is in use by being there.
         target = max(serving or (made if not ground.pins and unit.kind == "generated" else ()), default=0)
@@ -136,17 +138,25 @@ def next_stage(unit: Unit, ground: RotationGround, mark: RotationMark | None) ->
     return Stage(do="release" if behind else "retire", target=target, services=behind)
 
 
+def made_under(state: SecretState, mark: RotationMark) -> tuple[Version, ...]:
+    """The enabled versions of a secret that were made under the mark; none of a secret that it does not know."""
+    return state.enabled(mark.after.get(state.name, state.newest))
+
+
 def orphans(unit: Unit, ground: RotationGround, mark: RotationMark) -> dict[str, tuple[int, ...]]:
     """The enabled versions, by secret, that were made under the mark and serve nowhere.
 
-    A connection string of another user than the mark's was added by somebody else meanwhile, and is left alone.
+    A connection string of another user than the mark's was added by somebody else meanwhile, and is left alone. Where
+    no service is pinned, the newest one of a generated secret is in use by being there.
     """
-    used = set(ground.pins.values())
+    used = {*ground.pins.values(), *ground.previous.values()}
+    if not ground.pins and unit.kind == "generated":
+        used.add(ground.secrets[unit.main].newest)
     database = ground.database
     paired = {database.pairs[number] for number in used if number in database.pairs} if database else set()
     return {
         name: tuple(
-            version.number for version in ground.secrets[name].enabled(mark.after.get(name, 0))
+            version.number for version in made_under(ground.secrets[name], mark)
             if version.number not in (used if name == unit.main else paired)
             and (name != unit.main or not mark.user or database is None or database.of.get(version.number) == mark.user)
         )
@@ -160,76 +170,16 @@ def is_due(unit: Unit, ground: RotationGround, now: datetime) -> bool:
     return version is None or now - version.created + NEXT_RUN > unit.max_age
 
 
+def version_before(state: SecretState, target: int) -> int:
+    """The newest enabled version before a version; that one itself where there is none."""
+    return max((version.number for version in state.enabled() if version.number < target), default=target)
+
+
 def idle_user(database: Database, ground: DatabaseGround) -> str:
     """The login user that does not serve: the one that gets a new password."""
     return next((user for user in database.users if user != ground.serving), "")
 
 
-def refusals(estate: Estate, unit: Unit, ground: RotationGround, mark: RotationMark | None) -> tuple[str, ...]:
-    """Why a new version must not be made: each names what stands in the way, and the way out."""
-    return (
-        *_pinned_by_estate(estate, unit),
-        *(_strangers(unit, ground, mark) if unit.kind != "external" else ()),
-        *(_database_refusals(estate.database(unit.database), ground) if ground.database else ()),
-    )
-
-
-def _pinned_by_estate(estate: Estate, unit: Unit) -> Iterable[str]:
-    for service in estate.services:
-        for variable, reference in service.secrets.items():
-            name, _, version = reference.partition("@")
-            if name in unit.secrets and version:
-                yield (
-                    f"the estate pins services.{service.name}.secrets.{variable} to {reference}, so the next deploy "
-                    f"would go back to it; write {name} alone"
-                )
-
-
-def _strangers(unit: Unit, ground: RotationGround, mark: RotationMark | None) -> Iterable[str]:
-    """Newer versions that somebody added and nobody uses: whose they are, only that person knows."""
-    if not ground.pins:
-        return
-    ours = orphans(unit, ground, mark)[unit.main] if mark else ()
-    for version in ground.secrets[unit.main].enabled(newest_pinned(ground, unit)):
-        if version.number in ours:
-            continue
-        yield (
-            f"version {version.number} of secret {unit.main} was added by somebody else and serves nowhere; deploy it, "
-            f"or disable it: gcloud secrets versions disable {version.number} --secret={unit.main}"
-        )
-
-
-def _database_refusals(database: Database, ground: RotationGround) -> Iterable[str]:
-    assert ground.database is not None
-    logins, idle = ground.database.logins, idle_user(database, ground.database)
-    if not ground.pins:
-        yield f"no service of the estate reads secret {database.url_secret}; name it in a service's 'secrets'"
-    if len(set(database.users)) < 2:
-        yield f"databases.{database.name}.users names one user; two are needed, between which a rotation alternates"
-        return
-    missing = [user for user in (database.owner, database.rotator, *database.users) if user not in logins]
-    if missing or not ground.database.rotator:
-        yield (
-            f"{database.name} is not prepared: {', '.join(missing) or database.rotator} is missing; prepare it once: "
-            f"caretaker run rotate-secrets --param prepare=true"
-        )
-        return
-    if logins[database.owner].can_log_in:
-        yield f"{database.owner} can log in, so its password would outlive every rotation; ALTER ROLE … NOLOGIN"
-    if not logins[idle].managed:
-        yield (
-            f"{database.rotator} may not change {idle}, which was made by somebody else; name two new users in "
-            f"databases.{database.name}.users, then: caretaker run rotate-secrets --param prepare=true"
-        )
-    first, second = (logins[user] for user in database.users[:2])
-    yield from differences(first, second)
-
-
-def differences(one: Login, other: Login) -> Iterable[str]:
-    """In what two login users differ, as sentences: a service would behave otherwise after the change."""
-    for has, lacks in ((one, other), (other, one)):
-        found = sorted(has.traits - lacks.traits)
-        if found:
-            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            what = f"{'; '.join(found[:SHOWN])}{more}"
-            yield f"{has.name} and {lacks.name} differ: {has.name} has {what}; make them alike"
+def receivers(estate: Estate, unit: Unit) -> tuple[Service, ...]:
+    """The services that accept the version before the newest one too."""
+    return tuple(service for service in estate.services if service.previous_variables(unit.main))

@@ -18,15 +18,21 @@ _NO_SOURCE = "0" * 64
 
 
 def plan_release(
-    estate: Estate, service: Service, ground: ServiceGround, versions: Mapping[str, int], urls: Mapping[str, str]
+    estate: Estate, service: Service, ground: ServiceGround, versions: Mapping[str, int], urls: Mapping[str, str],
+    before: Mapping[str, int] | None = None,
 ) -> ServicePlan:
     """The release of what serves, with other versions of these secrets: the same image, and nothing else changed.
 
+    ``before`` are the versions that a receiver accepts beside them; where none is named, it accepts the new ones alone.
     Where nothing else differs from the estate it is named as the next deploy would name it, which then finds it done.
     """
     running = ground.stable_spec
     assert running is not None
-    pins = {variable: _moved(pin, versions) for variable, pin in running.secret_env.items()}
+    beside = {**versions, **(before or {})}
+    pins = {
+        variable: _moved(pin, beside if variable in service.previous_variables(pin.secret) else versions)
+        for variable, pin in running.secret_env.items()
+    }
     spec = running.model_copy(update={"secret_env": pins})
     digest = planning.source_of(running) or _NO_SOURCE
     wanted = planning.wanted_spec(estate, service, pins)

@@ -20,6 +20,7 @@ from tasks.rotation_models import (
     RotationMark,
     RotationOutcome,
     RotationVerdictName,
+    SecretState,
 )
 
 #: How long an old version stays in use for revisions that could be rolled back to.
@@ -43,14 +44,20 @@ def old_versions(ground: RotationGround, targets: Mapping[str, int]) -> dict[str
 
 
 def blockers(
-    unit: Unit, ground: RotationGround, old: Mapping[str, Sequence[int]], target: int, now: datetime, emergency: bool
+    unit: Unit, ground: RotationGround, old: Mapping[str, Sequence[int]], target: int, now: datetime, emergency: bool,
+    kept: bool = True,
 ) -> tuple[Blocker, ...]:
-    """What still uses one of the old versions. In an emergency what could be rolled back to does not count."""
+    """What still uses one of the old versions. In an emergency what could be rolled back to does not count.
+
+    Without ``kept`` it is what stands in the way of receivers that are to accept the new version alone.
+    """
     found: list[Blocker] = []
     for reference in ground.references:
         if reference.number not in old.get(reference.secret, ()) or not reference.why:
             continue
         if reference.until is not None and (emergency or reference.until <= now):
+            continue
+        if reference.kept and not kept:
             continue
         found.append(_blocker(reference, target if reference.secret == unit.main else 0))
     if unit.overlap and not emergency and any(old.values()):
@@ -62,15 +69,18 @@ def blockers(
 
 
 def _blocker(reference: Reference, target: int) -> Blocker:
-    new = str(target) if target else "NEW"
-    what = f"{reference.kind} {reference.name} is pinned to {reference.secret} version {reference.version}"
+    new, variable = str(target) if target else "NEW", reference.variable or "PATH"
+    alias = "" if reference.pinned else f" by its alias {reference.version}"
+    what = f"{reference.kind} {reference.name} is pinned to {reference.secret} version {reference.number}{alias}"
     said = f"{what} ({reference.why})"
-    if reference.kind == "job":
-        out = f"gcloud run jobs update {reference.name} --update-secrets=VARIABLE={reference.secret}:{new}"
+    if alias:
+        out = f"gcloud secrets update {reference.secret} --update-version-aliases={reference.version}={new}"
+    elif reference.kind == "job":
+        out = f"gcloud run jobs update {reference.name} --update-secrets={variable}={reference.secret}:{new}"
     elif reference.until is not None:
         out = "emergency=true does not wait for it"
     elif not reference.ours:
-        out = f"gcloud run services update {reference.service} --update-secrets=VARIABLE={reference.secret}:{new}"
+        out = f"gcloud run services update {reference.service} --update-secrets={variable}={reference.secret}:{new}"
     else:
         out = f"take its traffic and its tag away: gcloud run services update-traffic {reference.service}"
     return Blocker(what=said, way_out=out, until=reference.until)
@@ -101,14 +111,16 @@ def users_to_lock(
 
 def explained(
     references: Iterable[Reference], services: Mapping[str, tuple[Mapping[str, str], Mapping[str, datetime]]],
-    ours: frozenset[str], now: datetime,
+    ours: frozenset[str], now: datetime, secrets: Mapping[str, SecretState] | None = None,
 ) -> tuple[Reference, ...]:
     """Each reference with why it counts. ``services`` maps a service to what leads to its revisions (revision → why),
-    and to those that could be rolled back to (revision → until when)."""
+    and to those that could be rolled back to (revision → until when); ``secrets`` know what an alias stands for."""
     known: list[Reference] = []
     for reference in references:
         leads, back = services.get(reference.service, ({}, {}))
-        update: dict[str, object] = {"ours": reference.service in ours}
+        state = (secrets or {}).get(reference.secret)
+        points_to = state.aliases.get(reference.version) if state else None
+        update: dict[str, object] = {"ours": reference.service in ours, "points_to": points_to}
         if reference.kind == "revision" and reference.name in leads:
             update["why"] = leads[reference.name]
         elif reference.kind == "revision" and reference.name in back and back[reference.name] > now:

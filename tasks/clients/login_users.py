@@ -7,6 +7,7 @@ change those roles alone that it has ADMIN OPTION on, and PostgreSQL itself sees
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -28,6 +29,10 @@ _ATTRIBUTES = (
     "rolvaliduntil",
 )  # fmt: skip
 PROBE = "caretaker_rotation_probe"
+#: What the server says, as XX000, where a statement whose answer was lost is still changing the same role.
+_AT_ONCE = "tuple concurrently"
+#: What a server may quote of a statement that sets a password: from a verifier a weak password could be guessed.
+_VERIFIER = re.compile(r"SCRAM-SHA-256\$[^\s']+")
 
 
 class LoginUsers(Postgres):
@@ -163,8 +168,9 @@ def _verifier(session: Connection[Any], user: str, password: SecretStr) -> str:
 def _of_driver(error: Any, what: str, where: str) -> OpsError:
     """Our error, without the statement and without what the server quotes of it."""
     state = error.sqlstate or ""
-    said = one_line(error.diag.message_primary or type(error).__name__)
-    if not state or state[:2] in ("08", "40", "53") or state in ("55P03", "57014", "57P01", "57P02", "57P03"):
+    said = _VERIFIER.sub("SCRAM-SHA-256$…", one_line(error.diag.message_primary or type(error).__name__))
+    passing = state[:2] in ("08", "40", "53") or state in ("55P03", "57014", "57P01", "57P02", "57P03")
+    if not state or passing or _AT_ONCE in said:
         return TransientError(f"{what} on {where} failed: {state} {said}; retrying may clear this")
     kind = NotAllowed if state == "42501" else PermanentError
     return kind(f"{what} on {where} failed: {state} {said}; see docs/runbooks/rotate_secrets.md")

@@ -30,8 +30,8 @@ class RotatingSecrets(SecretManager):
         delay = found.version_destroy_ttl if "version_destroy_ttl" in found else None
         versions = sorted((_version(one) for one in listed), key=lambda one: one.number, reverse=True)
         return SecretState(
-            name=secret, etag=found.etag, annotations=dict(found.annotations), destroy_delay=delay or None,
-            versions=tuple(versions),
+            name=secret, etag=found.etag, annotations=dict(found.annotations),
+            aliases=dict(found.version_aliases), destroy_delay=delay or None, versions=tuple(versions),
         )
 
     def annotate(self, state: SecretState, key: str, value: str) -> None:
@@ -39,6 +39,11 @@ class RotatingSecrets(SecretManager):
         annotations = {name: text for name, text in {**state.annotations, key: value}.items() if text}
         if annotations != state.annotations:
             self._update(state, {"annotations": annotations})
+
+    def point(self, state: SecretState, alias: str, number: int) -> None:
+        """Let an alias stand for a version. Raises Refused where the secret changed since it was read."""
+        if state.aliases.get(alias) != number:
+            self._update(state, {"version_aliases": {**state.aliases, alias: number}})
 
     def delay_destruction(self, state: SecretState, delay: timedelta) -> None:
         """Let every destruction of a version wait, unless it does already."""
@@ -70,6 +75,10 @@ class RotatingSecrets(SecretManager):
     def undo(self, secret: str, number: int) -> str:
         """The command that takes a version back into use; before it is destroyed, nothing is lost."""
         return f"gcloud secrets versions enable {number} --secret={secret} --project={self._google.project}"
+
+    def disabling(self, secret: str, number: int) -> str:
+        """The command that disables a version."""
+        return f"gcloud secrets versions disable {number} --secret={secret} --project={self._google.project}"
 
     def adding(self, secret: str) -> str:
         """The command that adds a version without showing it: it reads the value from what is typed or piped."""

@@ -44,6 +44,12 @@ class SecretManager:
             )
         return found
 
+    def previous(self, secret: str) -> SecretVersion:
+        """The newest enabled version before the one that ``latest`` is to ``resolve``; that one where there is none."""
+        newest = self.resolve(secret)
+        older = (one for one in self.versions(secret) if one.state == "ENABLED" and one.version < newest.version)
+        return next(older, newest)
+
     def version(self, secret: str, version: str) -> SecretVersion:
         """Read a version, in whatever state. Raises Missing."""
         where = f"{secret} --data-file=- --project={self._google.project}"

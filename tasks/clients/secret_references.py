@@ -30,9 +30,12 @@ class SecretReferences:
         request = {"parent": f"{self._google.parent}/services/{service}"}
         with self._google.doing(f"listing the revisions of {service}", VIEWER):
             return [
-                Reference(kind="revision", name=short(revision.name), service=service, secret=secret, version=version)
+                Reference(
+                    kind="revision", name=short(revision.name), service=service, secret=secret, version=version,
+                    variable=variable,
+                )
                 for revision in client.list_revisions(request=request, **UNRETRIED)
-                for secret, version in sorted(set(_references(revision))) if secret in secrets
+                for secret, version, variable in sorted(set(_references(revision))) if secret in secrets
             ]
 
     def jobs(self, secrets: frozenset[str]) -> list[Reference]:
@@ -42,20 +45,22 @@ class SecretReferences:
         client = self._google.client(run_v2.JobsClient)
         with self._google.doing(f"listing the jobs of {self._google.parent}", VIEWER):
             return [
-                Reference(kind="job", name=short(job.name), secret=secret, version=version, why="a job")
+                Reference(
+                    kind="job", name=short(job.name), secret=secret, version=version, variable=variable, why="a job"
+                )
                 for job in client.list_jobs(request={"parent": self._google.parent}, **UNRETRIED)
-                for secret, version in sorted(set(_references(job.template.template))) if secret in secrets
+                for secret, version, variable in sorted(set(_references(job.template.template))) if secret in secrets
             ]
 
 
-def _references(template: Any) -> Iterator[tuple[str, str]]:
-    """(secret, version) of every variable and every mounted file."""
+def _references(template: Any) -> Iterator[tuple[str, str, str]]:
+    """(secret, version, variable) of every variable and every mounted file, which has none."""
     for container in template.containers:
         for entry in container.env:
             if "value_source" in entry:
                 reference = entry.value_source.secret_key_ref
-                yield short(reference.secret), reference.version or "latest"
+                yield short(reference.secret), reference.version or "latest", entry.name
     for volume in template.volumes:
         if "secret" in volume:
             items = [item.version or "latest" for item in volume.secret.items] or ["latest"]
-            yield from ((short(volume.secret.secret), version) for version in items)
+            yield from ((short(volume.secret.secret), version, "") for version in items)

@@ -4,7 +4,7 @@ Safety property: a file that is not understood to its last key is refused before
 line that names every error found, with the nearest name that would have been right.
 """
 
-from tasks.estate.cloud_run import Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
+from tasks.estate.cloud_run import PREVIOUS, Canary, CanaryStep, Migration, Probe, Service, Sync, fill_in_urls
 from tasks.estate.costs import Costs, Unit
 from tasks.estate.drills import DrillPolicy, ManifestPolicy, ObjectReferences, TableRule
 from tasks.estate.estate import Estate
@@ -14,6 +14,7 @@ from tasks.estate.surroundings import BackupPolicy, Database, Freeze, Google, No
 from tasks.estate.webhooks import Sender, Source, Webhooks
 
 __all__ = [
+    "PREVIOUS",
     "BackupPolicy",
     "Canary",
     "CanaryStep",

@@ -24,11 +24,13 @@ RESERVED_VARIABLES = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURAT
 #: A canary that takes longer is stopped by the policy of the step that watches it.
 CANARY_LIMIT_SECONDS = 7200
 
+#: ``name@previous``: what a receiver of a secret accepts beside its newest version.
+PREVIOUS = "previous"
 #: The one place holder of an environment value.
 SERVICE_URL = re.compile(r"\{services\.([^.{}]+)\.url\}")
 
 HttpPath = Annotated[str, StringConstraints(pattern=r"^/[^\s#]*$")]
-#: ``name``, ``name@3``, or ``name@alias``.
+#: ``name``, ``name@3``, ``name@previous``, or ``name@alias``.
 SecretReference = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,255}(@([1-9][0-9]*|[A-Za-z][A-Za-z0-9_-]*))?$")
 ]
@@ -160,7 +162,8 @@ class Service(Frozen):
     """One Cloud Run service.
 
     ``source`` is a folder, relative to the estate file. ``secrets`` maps a variable to a secret, as ``name`` (the
-    newest version that is enabled when a release is made) or ``name@version``. A value of ``env`` may hold
+    newest version that is enabled when a release is made), ``name@version``, or ``name@previous``: the enabled version
+    before the newest one, which a receiver accepts too while a rotation lets both be valid. A value of ``env`` may hold
     ``{services.NAME.url}``. ``revision_header`` is the answer's header in which the service tells its own revision.
     """
 
@@ -229,6 +232,10 @@ class Service(Frozen):
     def probe(self, name: str) -> Probe | None:
         """A probe by name; None where there is none of that name."""
         return next((probe for probe in self.probes if probe.name == name), None)
+
+    def previous_variables(self, secret: str) -> frozenset[str]:
+        """The variables in which it takes the version before a secret's newest one: it is a receiver of that secret."""
+        return frozenset(name for name, reference in self.secrets.items() if reference == f"{secret}@{PREVIOUS}")
 
     def predecessors(self) -> frozenset[str]:
         """The services that must be there before this one: those in ``after``, and those whose URL it is given."""

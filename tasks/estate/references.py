@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
-from tasks.estate.cloud_run import SERVICE_URL, Service
+from tasks.estate.cloud_run import PREVIOUS, SERVICE_URL, Service
 from tasks.estate.dependencies import Dependencies
 from tasks.estate.nearest import did_you_mean
 from tasks.estate.order import waves
@@ -55,6 +55,7 @@ def reference_errors(estate: Tables) -> tuple[str, ...]:
             for error in _unknown(f"databases.{item.name}.{key}", "secret", [name], secrets)
         ),
         *_without_database(estate),
+        *(error for item in estate.services for error in _previous_errors(item, estate.secrets)),
         *_unknown("notify.url_secret", "secret", filter(None, [estate.notify.url_secret]), secrets),
         *_unknown("dependencies.forge.token_secret", "secret", _forge_secret(estate.dependencies), secrets),
         *_webhook_errors(estate, secrets),
@@ -68,6 +69,18 @@ def _without_database(estate: Tables) -> Iterator[str]:
     for secret in estate.secrets:
         if secret.rotation == "database" and secret.name not in named:
             yield f"secrets.{secret.name} has rotation = database, and no database names it as its password_secret"
+
+
+def _previous_errors(service: Service, secrets: Iterable[Secret]) -> Iterator[str]:
+    """A receiver takes the version before the newest one beside the newest one, and a login is no such secret."""
+    logins = {secret.name for secret in secrets if secret.rotation == "database"}
+    for variable, reference in service.secrets.items():
+        name, _, version = reference.partition("@")
+        key = f"services.{service.name}.secrets.{variable}"
+        if version == PREVIOUS and name in logins:
+            yield f"{key} is {reference}, and {name} is a database's login, whose users take turns; write {name} alone"
+        elif version == PREVIOUS and name not in service.secrets.values():
+            yield f"{key} is {reference}, and no variable is {name} alone; a receiver takes both"
 
 
 def _forge_secret(section: Dependencies | None) -> list[str]:

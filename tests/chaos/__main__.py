@@ -17,6 +17,7 @@ from tests.chaos.harness import Harness, Outcome, Scenario, run_all
 from tests.chaos.maintain_database_scenario import MaintainDatabaseScenario
 from tests.chaos.roll_back_scenario import RollBackScenario
 from tests.chaos.rotate_secrets_scenario import RotateSecretsScenario
+from tests.chaos.rotate_token_scenario import RotateTokenScenario
 from tests.chaos.verify_backups_scenario import VerifyBackupsScenario
 from tests.chaos.weekly_review_scenario import WeeklyReviewScenario
 from tests.flows.care import Cared
@@ -64,7 +65,8 @@ def _roll_back(folder: Path, stack: Stack) -> list[Scenario]:
 
 
 def _rotate_secrets(folder: Path, stack: Stack) -> list[Scenario]:
-    return [RotateSecretsScenario(_released(folder, "chaos-rotate"), stack.control)]
+    login, token = _released(folder, "chaos-rotate"), _released(folder / "token", "chaos-token")
+    return [RotateSecretsScenario(login), RotateTokenScenario(token)]
 
 
 def _weekly_review(folder: Path, stack: Stack) -> list[Scenario]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from localcloud.control_client import Control
 from tests.flows import rotations
 from tests.flows.rotations import LOGIN, URL
 from tests.sample import Sample
@@ -15,12 +14,12 @@ class RotateSecretsScenario:
 
     flow = "rotate-secrets"
 
-    def __init__(self, sample: Sample, control: Control) -> None:
+    def __init__(self, sample: Sample) -> None:
         self.project, self.folder = sample.project, sample.folder
-        self._sample, self._control = sample, control
-        self._before = 0
+        self._sample, self._before = sample, 0
 
     def prepare(self) -> dict[str, Any]:
+        rotations.destroys_at_once(self._sample, *LOGIN)
         self._before = rotations.pinned(self._sample)
         return {"estate": str(self._sample.estate_file), "secrets": list(LOGIN)}
 

@@ -10,6 +10,7 @@ import pytest
 from tests.examples.conftest import API, TOKEN, Database, Serve, Served, eventually, serving
 from tests.variants import Variant
 
+BEFORE = "the token before"
 COUNT = len(list((API / "specs").glob("*.toml")))
 
 
@@ -17,7 +18,8 @@ COUNT = len(list((API / "specs").glob("*.toml")))
 def api(shared: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shipped API on a database at head, synced."""
     with serving(tmp_path_factory.mktemp("api")) as start:
-        served = start(API, DATABASE_URL=shared.url, SYNC_TOKEN=f"{TOKEN}\n", K_REVISION="api-00007-abc")
+        tokens = {"SYNC_TOKEN": f"{TOKEN}\n", "SYNC_TOKEN_PREVIOUS": BEFORE}
+        served = start(API, DATABASE_URL=shared.url, K_REVISION="api-00007-abc", **tokens)
         assert served.post("/internal/sync-from-repo").json() == {"synced": COUNT, "deleted": 0, "errors": []}
         yield served
 
@@ -77,6 +79,12 @@ def test_the_cache_answers_until_it_is_cleared_and_fresh_goes_past_it(api: Serve
 def test_internal_endpoints_refuse_who_lacks_the_token(api: Served, path: str, authorization: str) -> None:
     answer = api.client.post(path, headers={"Authorization": authorization})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(("token", "status"), [(TOKEN, 200), (BEFORE, 200), (f"{BEFORE}x", 401)])
+def test_the_token_before_the_newest_one_is_accepted_too(api: Served, token: str, status: int) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    assert api.client.post("/internal/cache/clear", headers=headers).status_code == status
 
 
 def test_fresh_opens_a_connection_while_the_pool_lives_on_after_a_password_change(

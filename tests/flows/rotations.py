@@ -20,7 +20,7 @@ from tasks.models import SecretPin
 from tests.sample import Sample, ended
 from tests.stack import Stack
 
-URL, PASSWORD, TOKEN = "db-connection-string", "db-password", "sync-token"
+URL, PASSWORD, TOKEN, KEY = "db-connection-string", "db-password", "sync-token", "provider-key"
 LOGIN = (URL, PASSWORD)
 
 
@@ -32,6 +32,13 @@ def rotate(sample: Sample, **parameters: Any) -> Any:
     return ended(rotate_secrets(request, return_state=True))
 
 
+def destroys_at_once(sample: Sample, *names: str) -> None:
+    """Let secrets delay no destruction, as no secret does before its first rotation."""
+    manager = sample.site.rotating_secrets
+    for name in names:
+        manager._update(manager.look(name), {"version_destroy_ttl": None})
+
+
 def enabled(sample: Sample, secret: str) -> list[int]:
     return sorted(version.number for version in sample.site.rotating_secrets.look(secret).enabled())
 
@@ -40,6 +47,22 @@ def pinned(sample: Sample, secret: str = URL, service: str = "api") -> int:
     """The version that the serving revision is pinned to."""
     revision = sample.site.run.get_revision(service, sample.serving(service))
     return next(int(pin.version) for pin in revision.spec.secret_env.values() if pin.secret == secret)
+
+
+def token(sample: Sample, version: int | str) -> str:
+    return sample.site.secrets.access(SecretPin(secret=TOKEN, version=str(version))).get_secret_value()
+
+
+def with_provider(sample: Sample, check: str, *changes: tuple[str, str]) -> Sample:
+    """Write the estate with an external secret that its API reads, and with these changes."""
+    sample.write_estate()
+    rule = f'rotation = "external"\nmax_age_days = 400\ncheck = {{ url = "{check}" }}\n'
+    text = sample.estate_file.read_text().replace("secrets = { ", f'secrets = {{ PROVIDER_KEY = "{KEY}", ')
+    for before, after in (("[[secrets]]", f'[[secrets]]\nname = "{KEY}"\n{rule}\n[[secrets]]'), *changes):
+        assert before in text, before
+        text = text.replace(before, after, 1)
+    sample.estate_file.write_text(text)
+    return sample
 
 
 def url(sample: Sample, version: int | str = "latest") -> Any:

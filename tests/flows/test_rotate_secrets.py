@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from tasks.errors import Missing
 from tests.flows import rotations
 from tests.flows.conftest import deployed
-from tests.flows.rotations import LOGIN, PASSWORD, TOKEN, URL, rotate
-from tests.flows.steps import calls, newest
+from tests.flows.rotations import KEY, LOGIN, PASSWORD, TOKEN, URL, rotate, with_provider
+from tests.flows.senders import Provider, Sender
+from tests.flows.steps import calls, deploy, newest
+from tests.inbox import Inbox, inbox
 from tests.sample import Sample
 from tests.stack import Stack
 
+__all__ = ["inbox"]
 pytestmark = pytest.mark.stack
+FIRST_KEY = "first-" + secrets.token_urlsafe(16)
 
 
 @pytest.fixture(scope="module")
-def rotating(new_sample: Callable[..., Sample]) -> Sample:
+def provider() -> Iterator[Provider]:
+    """The provider of the estate's external key."""
+    with Provider() as provider:
+        threading.Thread(target=provider.serve_forever, args=(0.02,), daemon=True).start()
+        provider.takes = {FIRST_KEY}
+        yield provider
+        provider.shutdown()
+
+
+@pytest.fixture(scope="module")
+def rotating(new_sample: Callable[..., Sample], provider: Provider) -> Sample:
     """A released estate of this module's own: what others released and could be rolled back to keeps old versions."""
-    return deployed(new_sample("rotate"))
+    sample = new_sample("rotate")
+    sample.site.secrets.create_secret(KEY)
+    sample.site.secrets.add_version(KEY, SecretStr(FIRST_KEY))
+    return deployed(with_provider(sample, provider.url))
 
 
 @pytest.fixture
-def sample(rotating: Sample) -> Sample:
-    return rotating
+def sample(rotating: Sample, provider: Provider) -> Sample:
+    return with_provider(rotating, provider.url)
 
 
 def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample: Sample, stack: Stack) -> None:
@@ -35,6 +58,7 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
     assert planned.verdict == "planned", planned
     assert calls(stack, sample, after) == []
     assert f"revision `{revision}` | api | {URL} | 1 | serves 100 %" in planned.report
+    assert f"**whose versions are**: 1: `{before}`" in planned.report
     result = rotate(sample, secrets=LOGIN)
     assert result.verdict == "rotated", result
     assert sample.serving() != revision
@@ -47,35 +71,42 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
         rotations.connect(sample, old)
 
 
-def test_a_session_a_job_a_tag_and_a_policy_keep_the_old_version_and_each_is_named(
+def test_a_session_a_job_another_service_and_a_policy_keep_the_old_version_and_each_is_named(
     sample: Sample, stack: Stack
 ) -> None:
     old, version = rotations.url(sample), rotations.pinned(sample)
     before, was = rotations.user(sample), sample.serving()
     spec = sample.site.run.get_revision("api", was).spec
     sample.site.run.create_job("nightly", spec, command=("true",), labels={}, annotations={})
+    sample.site.run.create_service("other", spec, revision="", annotations={}, labels={})
     try:
         with rotations.connect(sample, old):
             held = rotate(sample, secrets=LOGIN, session_wait_seconds=0)
             assert (held.verdict, rotations.pinned(sample) > version) == ("held", True), held
             assert f"job nightly is pinned to {URL} version {version}" in held.why
+            assert f"is pinned to {URL} version {version} (serves 100 %)" in held.why
+            assert f"gcloud run services update other --update-secrets=DATABASE_URL={URL}:" in held.why
             new = rotations.pinned(sample)
             assert rotations.enabled(sample, URL) == [version, new]
             sample.site.run.delete_job("nightly")
+            sample.site.run.delete_service("other")
             held = rotate(sample, secrets=LOGIN, session_wait_seconds=0)
             assert held.verdict == "held", held
             assert f"of {before}" in held.why
             assert rotations.enabled(sample, URL) == [version, new]
-            fault = stack.control.plant(
-                "SecretManagerService.DestroySecretVersion", "error", project=sample.project, code="PERMISSION_DENIED"
-            )
-            refused = rotate(sample, secrets=LOGIN, emergency=True)
-            assert stack.control.fault(fault)["met"]
-            assert refused.verdict == "failed", refused
-            assert f"disabling secret {URL} version {version} failed: PERMISSION_DENIED" in refused.why
-            assert rotations.enabled(sample, URL) == [version, new]
+            for code in ("PERMISSION_DENIED", "FAILED_PRECONDITION"):  # a policy, and an etag that is an older one's
+                method = "SecretManagerService.DestroySecretVersion"
+                fault = stack.control.plant(method, "error", project=sample.project, code=code)
+                refused = rotate(sample, secrets=LOGIN, emergency=True)
+                assert stack.control.fault(fault)["met"]
+                assert refused.verdict == "failed", refused
+                assert f"disabling secret {URL} version {version} failed: {code}" in refused.why
+                assert rotations.enabled(sample, URL) == [version, new]
+                assert sample.get().status_code == 200
     finally:
         sample.site.run.delete_job("nightly")
+        with suppress(Missing):
+            sample.site.run.delete_service("other")
     assert rotate(sample, secrets=LOGIN).verdict == "rotated"
     assert rotations.enabled(sample, URL) == [rotations.pinned(sample)] == [new]
     assert rotations.can_log_in(sample) == {before: False, rotations.user(sample): True}
@@ -107,6 +138,67 @@ def test_a_generated_secret_is_replaced_and_no_value_of_any_secret_is_told(sampl
     witnesses = {sample.project, "rotate-secrets", "postgres"}
     seen = {place.split()[0] for place in rotations.found_in(witnesses, stack)}
     assert {"file", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
+
+
+def test_senders_with_the_old_and_the_new_token_are_accepted_for_the_whole_overlap_and_the_old_one_not_after_it(
+    sample: Sample, provider: Provider
+) -> None:
+    generated = 'rotation = "generated"\n'
+    with_provider(sample, provider.url, (generated, f"{generated}overlap_days = 1\n"))
+    assert rotate(sample, secrets=(TOKEN,), prepare=True).verdict == "prepared"
+    version, uri = rotations.pinned(sample, TOKEN), sample.state().uri
+    old, follow = rotations.token(sample, version), lambda: rotations.token(sample, "current")
+    with Sender(uri, lambda: old) as before, Sender(uri, follow) as follower:
+        result = rotate(sample, secrets=(TOKEN,))
+        new = rotations.token(sample, "latest")
+        while follower.accepted(new) < 20 and not follower.refused:
+            time.sleep(0.1)
+    assert result.verdict == "waiting", result
+    assert f"old and new version of {TOKEN} are both valid" in result.why
+    assert (before.refused, follower.refused) == ({}, {})
+    assert before.accepted(old) > 20
+    assert rotations.enabled(sample, TOKEN) == [version, version + 1]
+    assert deploy(sample).verdict == "unchanged"
+    with Sender(uri, follow) as follower:
+        result = rotate(sample, secrets=(TOKEN,), emergency=True)
+    assert result.verdict == "rotated", result
+    assert follower.refused == {}
+    assert follower.accepted(new) == follower.accepted() > 20
+    assert rotations.enabled(sample, TOKEN) == [rotations.pinned(sample, TOKEN)]
+    with Sender(uri, lambda: old) as before:
+        time.sleep(0.5)
+    assert set(before.refused) == {401}
+    assert before.accepted() == 0
+
+
+def test_an_external_key_is_asked_for_tried_at_its_provider_and_rolled_out_once_it_is_taken(
+    sample: Sample, provider: Provider, stack: Stack, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+    with_provider(sample, provider.url, ("max_age_days = 400", "max_age_days = 1"))
+    after, manager = newest(stack, sample), sample.site.secrets
+    asked = rotate(sample, secrets=(KEY,))
+    assert asked.verdict == "waiting", asked
+    command = f"gcloud secrets versions add {KEY} --data-file=- --project={sample.project}"
+    assert command in asked.report
+    assert command in inbox.taken[-1]["message"]
+    assert calls(stack, sample, after) == []
+    bad, good = (SecretStr(f"{word}-" + secrets.token_urlsafe(16)) for word in ("bad", "good"))
+    manager.add_version(KEY, bad)
+    provider.takes.add(good.get_secret_value())
+    after, questions = newest(stack, sample), provider.asked
+    failed = rotate(sample, secrets=(KEY,))
+    assert failed.verdict == "failed", failed
+    assert f"checking {KEY} version 2 at {provider.url} failed: it answered 401 instead of 200" in failed.why
+    assert "the older one stays enabled; disable this one, or the next deploy pins it: gcloud" in failed.why
+    assert (rotations.pinned(sample, KEY), rotations.enabled(sample, KEY)) == (1, [1, 2])
+    assert provider.asked == questions + 1
+    assert calls(stack, sample, after) == []
+    manager.add_version(KEY, good)
+    done = rotate(sample, secrets=(KEY,))
+    assert done.verdict == "rotated", done
+    assert (rotations.pinned(sample, KEY), rotations.enabled(sample, KEY)) == (3, [3])
+    assert rotations.found_in({one.get_secret_value() for one in (bad, good)} | {FIRST_KEY}, stack) == []
 
 
 def test_a_single_user_that_nobody_prepared_is_prepared_by_one_command_and_then_replaced(

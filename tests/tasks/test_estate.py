@@ -126,6 +126,9 @@ def test_what_is_not_allowed_is_named_with_its_key(tmp_path: Path, change: tuple
         (("{services.api.url}", "{service.api.url}"), "holds the unknown place holder {service.api.url}"),
         (('ENVIRONMENT = "local"', 'HOME_PAGE = "{services.frontend.url}"'), "services need each other in a circle"),
         (('name = "frontend"', 'name = "api"'), "services.api stands 2 times"),
+        (('DATABASE_URL = "db-connection-string"', 'DATABASE_URL = "db-connection-string@previous"'),
+         "db-connection-string is a database's login, whose users take turns"),
+        (('SYNC_TOKEN = "sync-token"', 'SYNC_TOKEN = "sync-token@previous"'), "no variable is sync-token alone"),
         (('name = "db-password"', 'name = "sync-token"'), "secrets.sync-token stands 2 times"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_table_may_have_a_name_in_mixed_case(tmp_path: Path) -> None:
 
 
 def test_what_a_drill_leaves_out_of_a_service_must_be_there(tmp_path: Path) -> None:
-    place = 'secrets = { DATABASE_URL = "db-connection-string", SYNC_TOKEN = "sync-token" }'
+    place = 'SYNC_TOKEN = "sync-token", SYNC_TOKEN_PREVIOUS = "sync-token@previous" }'
     said = complaint(tmp_path, (place, f'{place}\ndrill = {{ without = ["SYNC_TOKENS"] }}'))
     assert "services.api.drill.without names the unknown variable SYNC_TOKENS (known: BIND," in said
 

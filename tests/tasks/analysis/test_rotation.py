@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.analysis import history, rotation
+from tasks.analysis import history, rotation, rotation_refusals
 from tasks.analysis.rotation import MARK, Unit
 from tasks.analysis.rotation_use import blockers, explained, old_versions, rollback_targets, users_to_lock, worst
 from tasks.errors import Refused
@@ -68,7 +68,7 @@ def mark(user: str = "pyplots_b", old: str = "pyplots_a") -> RotationMark:
 
 
 def refused(found: RotationGround, under: RotationMark | None = None) -> str:
-    return "; ".join(rotation.refusals(ESTATE, LOGIN, found, under))
+    return "; ".join(rotation_refusals.refusals(ESTATE, LOGIN, found, under))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,17 @@ def test_latest_is_resolved_to_a_number_and_the_number_is_read(secrets):
     assert secrets.access(SecretPin(secret="token", version="1")).get_secret_value() == "one"
 
 
+def test_the_previous_version_is_the_enabled_one_before_the_newest_and_the_newest_where_there_is_none(secrets):
+    numbers = [secrets.add_version("token", SecretStr(f"value {n}")).version for n in range(4)]
+    secrets.disable("token", numbers[3])
+    secrets.disable("token", numbers[1])
+    assert secrets.previous("token").version == numbers[0]
+    for version in secrets.versions("token"):
+        if version.version not in (numbers[2], numbers[3], numbers[1]):
+            secrets.disable("token", version.version)
+    assert secrets.previous("token").version == numbers[2]
+
+
 def test_versions_come_newest_first_in_every_state(secrets):
     for value in "abc":
         secrets.add_version("token", SecretStr(value))

@@ -41,11 +41,15 @@ web = FastAPI(title="pyplots", version=VERSION, lifespan=lifespan)
 
 
 def authorized(authorization: Annotated[str, Header()] = "") -> None:
-    """Refuse who does not bear the token. Compared in constant time; without a configured token nobody may enter."""
-    token = os.environ.get("SYNC_TOKEN", "").strip()
+    """Refuse who does not bear the token, or the one before it, while senders change from that to the newer one.
+
+    Compared in constant time; without a configured token nobody may enter.
+    """
+    token, previous = (os.environ.get(name, "").strip() for name in ("SYNC_TOKEN", "SYNC_TOKEN_PREVIOUS"))
     if not token:
         raise HTTPException(503, "no SYNC_TOKEN is configured")
-    if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+    borne = authorization.encode()
+    if not any(hmac.compare_digest(borne, f"Bearer {one}".encode()) for one in (token, previous or token)):
         raise HTTPException(401, "a valid bearer token is required", {"WWW-Authenticate": "Bearer"})
 
 
