@@ -17,7 +17,7 @@ from tasks.analysis import upkeep_indexes as indexes
 from tasks.clients.upkeep import Look, Upkeep
 from tasks.errors import BadInput, Missing, NotAllowed, Refused, TransientError
 from tasks.estate import Database
-from tasks.maintenance_models import Facts, IndexFacts, ServerFacts, TableFacts
+from tasks.maintenance_facts import Facts, IndexFacts, ServerFacts, TableFacts
 from tasks.models import Finding, SecretPin
 from tasks.policies import READ
 from tasks.site import Site

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from tasks.analysis import upkeep_plan, upkeep_statements
 from tasks.analysis.days_left import MXID_LIMIT, XID_LIMIT, days_left
 from tasks.estate import Database
-from tasks.maintenance_models import DaysLeft, Effect, Facts, KeptStatements, MaintenancePlan, TableFacts, WindowState
+from tasks.maintenance_facts import Facts, TableFacts
+from tasks.maintenance_models import DaysLeft, Effect, KeptStatements, MaintenancePlan, WindowState
 from tasks.site import Site
 from tasks.upkeep_store import (
     MXID,

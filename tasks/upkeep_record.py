@@ -15,14 +15,8 @@ from prefect.states import Failed
 
 from tasks.estate import Database
 from tasks.kept_pages import keep
-from tasks.maintenance_models import (
-    Effect,
-    Facts,
-    GuardNote,
-    MaintenancePlan,
-    MaintenanceVerdict,
-    WindowState,
-)
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Effect, GuardNote, MaintenancePlan, MaintenanceVerdict, WindowState
 from tasks.policies import WRITE
 from tasks.record import announce, publish_report, record_change
 from tasks.runs import run_name

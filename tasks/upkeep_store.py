@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 
 from tasks.estate import Database
-from tasks.maintenance_models import Action, Effect, Facts, KeptStatements, MaintenanceVerdict, WindowState
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Action, Effect, KeptStatements, MaintenanceVerdict, WindowState
 from tasks.models import Measurement
 from tasks.policies import READ, WRITE
 from tasks.site import Site

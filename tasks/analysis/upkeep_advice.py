@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from tasks.analysis.upkeep_needs import Need
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Advice, DaysLeft, Facts, Holder
+from tasks.maintenance_facts import Facts, Holder
+from tasks.maintenance_models import Advice, DaysLeft
 
 #: A transaction that is open for so long is held against whoever opened it, whether it disturbs today or not.
 LONG = timedelta(hours=1)

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 
 from tasks.analysis.units import megabytes
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Advice, ForeignKeyFacts, IndexFacts, TableFacts
+from tasks.maintenance_facts import ForeignKeyFacts, IndexFacts, TableFacts
+from tasks.maintenance_models import Advice
 
 PAGE = 8192
 USABLE = PAGE - 24 - 16

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Holder, TableFacts
+from tasks.maintenance_facts import Holder, TableFacts
 from tasks.models import Frozen
 
 #: A table of fewer pages is read whole in no time: whether its pages are all-visible changes nothing.

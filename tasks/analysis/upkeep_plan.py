@@ -17,14 +17,8 @@ from tasks.analysis.units import megabytes
 from tasks.analysis.upkeep_advice import held_back, tuning
 from tasks.analysis.upkeep_needs import Need, needs
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import (
-    Action,
-    DaysLeft,
-    Facts,
-    IndexFacts,
-    MaintenancePlan,
-    StatementChange,
-)
+from tasks.maintenance_facts import Facts, IndexFacts
+from tasks.maintenance_models import Action, DaysLeft, MaintenancePlan, StatementChange
 
 VACUUM_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
 REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for older transactions"

@@ -6,7 +6,8 @@ evicted and came back. What was counted since is told instead, and that it is le
 
 from __future__ import annotations
 
-from tasks.maintenance_models import StatementChange, StatementFacts, StatementsSnapshot
+from tasks.maintenance_facts import StatementFacts, StatementsSnapshot
+from tasks.maintenance_models import StatementChange
 
 #: A statement that takes less of the whole is not told.
 SHOWN = 15

@@ -18,7 +18,7 @@ from tasks.clients import deadlines
 from tasks.clients import upkeep_index_sql as index_sql
 from tasks.clients import upkeep_sql as sql
 from tasks.clients.postgres import masked
-from tasks.maintenance_models import (
+from tasks.maintenance_facts import (
     ForeignKeyFacts,
     Holder,
     IndexFacts,

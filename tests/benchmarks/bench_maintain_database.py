@@ -91,7 +91,7 @@ def _actions(made: Needy, names: Sequence[str] = NEEDY) -> tuple[Action, ...]:
 
 
 def _facts(look: Any, server: Any) -> Any:
-    from tasks.maintenance_models import Facts
+    from tasks.maintenance_facts import Facts
 
     return Facts(server=server, tables=tuple(look.tables(server.version)))
 

@@ -21,7 +21,8 @@ from tasks.clients.upkeep import Upkeep
 from tasks.clients.upkeep_work import Workshop, skipped
 from tasks.errors import Missing, NotAllowed, Refused
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Action, Effect, Facts
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Action, Effect
 from tasks.upkeep_look import refuse_unfit, see
 from tasks.upkeep_window import PACES, Window
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.analysis import upkeep_indexes as indexes
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import ForeignKeyFacts, IndexFacts
+from tasks.maintenance_facts import ForeignKeyFacts, IndexFacts
 
 NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 POLICY = MaintenancePolicy()

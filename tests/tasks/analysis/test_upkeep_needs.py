@@ -9,7 +9,7 @@ import pytest
 
 from tasks.analysis.upkeep_needs import holding, needs
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Holder, TableFacts
+from tasks.maintenance_facts import Holder, TableFacts
 
 NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 POLICY = MaintenancePolicy()

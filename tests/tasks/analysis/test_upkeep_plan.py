@@ -9,7 +9,8 @@ import pytest
 
 from tasks.analysis.upkeep_plan import SPEEDS, fits, merged, plan
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import DaysLeft, Facts, Holder, MaintenancePlan, ServerFacts
+from tasks.maintenance_facts import Facts, Holder, ServerFacts
+from tasks.maintenance_models import DaysLeft, MaintenancePlan
 from tests.tasks.analysis.test_upkeep_indexes import index
 from tests.tasks.analysis.test_upkeep_needs import table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from tasks.analysis.upkeep_statements import changes, means, since
-from tasks.maintenance_models import StatementFacts, StatementsSnapshot
+from tasks.maintenance_facts import StatementFacts, StatementsSnapshot
 
 THEN = datetime(2026, 8, 2, tzinfo=UTC)
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
