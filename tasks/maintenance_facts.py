@@ -104,13 +104,24 @@ class SequenceFacts(Frozen):
 
 
 class Holder(Frozen):
-    """What keeps VACUUM from removing rows: a session, a prepared transaction, a slot, a replica."""
+    """What keeps VACUUM from removing rows: a session, a prepared transaction, a slot, a replica.
+
+    ``since``: when its transaction began. ``holds_since``: from when at the latest it holds; a transaction takes its
+    snapshot or its id with a later statement, and at READ COMMITTED another snapshot with each.
+    """
 
     kind: Literal["session", "prepared transaction", "replication slot", "replica"]
     name: str
+    pid: int = 0
     since: datetime | None = None
+    holds_since: datetime | None = None
     xid_age: int = 0
     way_out: str = ""
+
+    @property
+    def words(self) -> str:
+        """Who it is, for a person."""
+        return f"{self.kind} {self.name}"
 
 
 class ServerFacts(Frozen):

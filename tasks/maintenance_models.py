@@ -19,7 +19,10 @@ LIGHT: frozenset[Kind] = frozenset({"vacuum", "analyze"})
 
 
 class Action(Frozen):
-    """One thing to do, in the order of ``rank``. ``seconds`` and ``disk_bytes`` are estimates until ``measured``."""
+    """One thing to do, in the order of ``rank``. ``seconds`` and ``disk_bytes`` are estimates until ``measured``.
+
+    ``held_by``: whoever keeps its dead rows; ``held_pid`` is the session, ``held_since`` when its transaction began.
+    """
 
     kind: Kind
     target: str
@@ -37,9 +40,13 @@ class Action(Frozen):
     disk_bytes: int = 0
     freeze: bool = False
     analyze: bool = False
+    dead: bool = False
     refused: str = ""
     held_by: str = ""
+    held_pid: int = 0
+    held_since: datetime | None = None
     measured: bool = False
+    rehearsed: bool = False
 
     @property
     def key(self) -> str:
@@ -95,6 +102,19 @@ class StatementChange(Frozen):
         return None if not self.before_ms else 100.0 * (self.mean_ms / self.before_ms - 1)
 
 
+class TableAge(Frozen):
+    """How old a table's oldest rows are, in transactions and multixacts, and in how many days that is the end.
+
+    The days are None while the burn is not known, and where there is none.
+    """
+
+    table: str
+    xids: int
+    mxids: int
+    xid_days: float | None = None
+    mxid_days: float | None = None
+
+
 class MaintenancePlan(Frozen):
     """What would be done, what a person should do, and what runs out. ``digest`` stands for what needs approval."""
 
@@ -105,10 +125,22 @@ class MaintenancePlan(Frozen):
     days_left: tuple[DaysLeft, ...] = ()
     statements: tuple[StatementChange, ...] = ()
     statements_since: str = ""
+    compared_at: datetime | None = None
+    oldest: tuple[TableAge, ...] = ()
     missing: tuple[Finding, ...] = ()
     digest: str = ""
     tables: int = 0
     healthy: int = 0
+
+    @property
+    def light(self) -> tuple[Action, ...]:
+        """What is done without being asked for."""
+        return tuple(action for action in self.actions if action.light and not action.refused)
+
+    @property
+    def refused(self) -> tuple[Action, ...]:
+        """What is not done, whoever approves it."""
+        return tuple(action for action in self.actions if action.refused)
 
     @property
     def heavy(self) -> tuple[Action, ...]:
@@ -146,13 +178,20 @@ class WindowState(Frozen):
     """A time in which is cared for, with the plan that was begun in it: what a killed run leaves for the next.
 
     ``approved`` are the statements that a person approved in it: what is left of them needs no second approval.
+    ``renewed``: when it was given more time, where it was.
     """
 
     database: str
     began: datetime
     until: datetime
+    renewed: datetime | None = None
     actions: tuple[Action, ...] = ()
     approved: tuple[str, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """What was done since then is not done again. What was done before is, where it is needed once more."""
+        return self.renewed or self.began
 
     def is_over(self, now: datetime) -> bool:
         """Whether nothing may run in it any more."""

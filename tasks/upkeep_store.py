@@ -26,8 +26,10 @@ RESUMED_WITHIN = timedelta(hours=24)
 COMPARED_AFTER = timedelta(days=1)
 ACTION, XID, MXID, SEQUENCE = "maintenance: action", "maintenance: next xid", "maintenance: next multixact", \
     "maintenance: sequence"  # fmt: skip
-SIZE, USED, DEAD, LATENCY = "maintenance: database size", "maintenance: disk used", "maintenance: dead rows", \
-    "maintenance: mean statement"  # fmt: skip
+SIZE, USED, DEAD = "maintenance: database size", "maintenance: disk used", "maintenance: dead rows"
+#: Counters of all statements: two looks give the mean time of what ran between them.
+CALLS, MILLISECONDS = "maintenance: statement calls", "maintenance: statement milliseconds"
+CHARTED = (SIZE, USED, DEAD, CALLS, MILLISECONDS)
 #: As many as a day for a year, and a sequence's less.
 HISTORY = 400
 #: More than a window can hold.
@@ -74,13 +76,14 @@ async def close_window(site: Site, database: Database, verdict: MaintenanceVerdi
 def opened(database: Database, before: WindowState | None, length: timedelta, actions: Sequence[Action]) -> WindowState:
     """The window of this run: the one that was broken off, as long as it is not over, else a new one.
 
-    A new one after one that was broken off lately still begins where that began: what was done in it stays done.
+    One that is over is given more time, and goes on: what was done in it is told with the rest. What is needed once
+    more is done once more, since it was seen after that.
     """
     now = datetime.now(UTC)
     if before is None:
         return WindowState(database=database.name, began=now, until=now + length, actions=tuple(actions))
-    until = now + length if before.is_over(now) else before.until
-    return before.model_copy(update={"until": until, "actions": tuple(actions)})
+    more = {"until": now + length, "renewed": now} if before.is_over(now) else {}
+    return before.model_copy(update={**more, "actions": tuple(actions)})
 
 
 # --- effects ---------------------------------------------------------------------------------------------------------
@@ -142,6 +145,10 @@ def _figures(subject: str, facts: Facts) -> list[tuple[str, str, float, str]]:
     ]  # fmt: skip
     if server.used_bytes is not None:
         found.append((USED, subject, server.used_bytes, "bytes"))
+    if facts.statements is not None:
+        counted = facts.statements.statements
+        found.append((CALLS, subject, sum(one.calls for one in counted), "1"))
+        found.append((MILLISECONDS, subject, sum(one.total_ms for one in counted), "ms"))
     found += [(SEQUENCE, f"{subject}/{one.name}", one.last, "1") for one in facts.sequences]
     return found
 

@@ -18,13 +18,15 @@ from pydantic import SecretStr
 from embedded.postgres import Cluster
 from tasks.analysis.upkeep_plan import plan
 from tasks.clients.upkeep import Upkeep
-from tasks.clients.upkeep_work import Workshop, skipped
+from tasks.clients.upkeep_work import Workshop
+from tasks.clients.upkeep_worker import skipped
 from tasks.errors import Missing, NotAllowed, Refused
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_facts import Facts
 from tasks.maintenance_models import Action, Effect
 from tasks.upkeep_look import refuse_unfit, see
-from tasks.upkeep_window import PACES, Window
+from tasks.upkeep_oversight import PACES
+from tasks.upkeep_window import Window
 
 SLOWEST = len(PACES) - 1
 POLICY = MaintenancePolicy(lock_timeout_seconds=0.5)
@@ -81,7 +83,7 @@ def vacuum(table: str) -> Action:
     quoted = f"public.{table}"
     return Action(
         kind="vacuum", target=quoted, quoted=quoted, oid=0, table=quoted, table_oid=0, statement=f"VACUUM {quoted}",
-        reasons=("dead rows",), gain="", lock="",
+        reasons=("dead rows",), gain="", lock="", dead=True,
     )  # fmt: skip
 
 
