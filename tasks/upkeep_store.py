@@ -41,7 +41,8 @@ def subject_of(site: Site, database: Database) -> str:
     return f"{site.estate.google.project}/{database.name}"
 
 
-def _path(database: Database, name: str) -> str:
+def path_of(database: Database, name: str) -> str:
+    """Where the bucket keeps something of a database's care."""
     return f"maintenance/{database.name}/{name}"
 
 
@@ -51,7 +52,7 @@ def _path(database: Database, name: str) -> str:
 @task(**READ)
 async def broken_off(site: Site, database: Database) -> WindowState | None:
     """The window that a killed or suspended run left; None where there is none, or where it is history."""
-    found = await asyncio.to_thread(site.bucket.find, _path(database, WINDOW))
+    found = await asyncio.to_thread(site.bucket.find, path_of(database, WINDOW))
     if found is None:
         return None
     window = WindowState.model_validate_json(found[0])
@@ -62,7 +63,7 @@ async def broken_off(site: Site, database: Database) -> WindowState | None:
 async def write_window(site: Site, database: Database, window: WindowState) -> WindowState:
     """Write down that a window is under way. Safe to repeat: the same window is the same bytes."""
     data = window.model_dump_json().encode()
-    await asyncio.to_thread(site.bucket.converge, _path(database, WINDOW), data, "application/json")
+    await asyncio.to_thread(site.bucket.converge, path_of(database, WINDOW), data, "application/json")
     return window
 
 
@@ -70,7 +71,7 @@ async def write_window(site: Site, database: Database, window: WindowState) -> W
 async def close_window(site: Site, database: Database, verdict: MaintenanceVerdict) -> None:
     """Forget the window, unless some of it is left to do. Safe to repeat: deleting what is gone succeeds."""
     if verdict.verdict != "incomplete":
-        await asyncio.to_thread(site.bucket.delete, _path(database, WINDOW))
+        await asyncio.to_thread(site.bucket.delete, path_of(database, WINDOW))
 
 
 def opened(database: Database, before: WindowState | None, length: timedelta, actions: Sequence[Action]) -> WindowState:
@@ -159,7 +160,7 @@ def _figures(subject: str, facts: Facts) -> list[tuple[str, str, float, str]]:
 @task(**READ)
 async def read_statements(site: Site, database: Database) -> KeptStatements | None:
     """The statements as they stood at the last look that is compared with."""
-    found = await asyncio.to_thread(site.bucket.find, _path(database, STATEMENTS))
+    found = await asyncio.to_thread(site.bucket.find, path_of(database, STATEMENTS))
     return None if found is None else KeptStatements.model_validate_json(found[0])
 
 
@@ -167,4 +168,4 @@ async def read_statements(site: Site, database: Database) -> KeptStatements | No
 async def keep_statements(site: Site, database: Database, kept: KeptStatements) -> None:
     """Keep the statements for the next quarter. Safe to repeat: the same look is the same bytes."""
     data = kept.model_dump_json().encode()
-    await asyncio.to_thread(site.bucket.converge, _path(database, STATEMENTS), data, "application/json")
+    await asyncio.to_thread(site.bucket.converge, path_of(database, STATEMENTS), data, "application/json")
