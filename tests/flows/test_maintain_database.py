@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from deployments.run import run_flow
+from embedded.postgres import Cluster
 from flows.maintain_database import maintain_database
+from localcloud.sql.roles import ADMIN
 from tasks.approvals import Question
-from tasks.errors import Conflict
+from tasks.errors import Conflict, Refused
 from tasks.maintenance_models import Effect, MaintenanceVerdict
 from tasks.models import Change
 from tasks.upkeep_store import ACTION, DEAD, SIZE, XID, opened
@@ -23,8 +26,11 @@ from tests.flows.care import Cared
 from tests.flows.suspended import SuspendedRun, with_run
 from tests.sample import ROOT, Sample
 from tests.stack import Stack
+from tests.standby import standby_of
 
 pytestmark = pytest.mark.stack
+#: Settings that tell where a server is.
+WHERE = ("data_directory", "unix_socket_directories")
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +197,25 @@ def test_a_window_that_is_over_is_followed_by_one_that_still_knows_what_was_done
     after = opened(cared.database, over, timedelta(minutes=5), ())
     assert after.began == before.began
     assert after.until > now
+
+
+def test_a_run_that_is_pointed_at_a_standby_is_refused_in_one_line(
+    cared: Cared, stack: Stack, short_folder: Path
+) -> None:
+    with cared.connect("-c role=none") as connection:
+        data, sockets = (Path(connection.execute(f"SHOW {name}").fetchall()[0][0]) for name in WHERE)
+    after = max((call.seq for call in stack.control.calls(project=cared.sample.project)), default=0)
+    with standby_of(Cluster(data, sockets, superuser=ADMIN), short_folder / "care") as standby:
+        cared.point_at(standby.socket_dir)
+        try:
+            outcome = cared.outcome()
+        finally:
+            cared.point_at(sockets)
+    assert isinstance(outcome, Refused)
+    assert "is a read-only replica; name its primary instead" in str(outcome)
+    assert "\n" not in str(outcome)
+    writes = stack.control.calls(project=cared.sample.project, writes_only=True, after=after)
+    assert {call.method for call in writes} <= {"SecretManagerService.AddSecretVersion"}, "the test's own"
 
 
 # --- approved by a person on the form --------------------------------------------------------------------------------
