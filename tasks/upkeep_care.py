@@ -69,7 +69,7 @@ def _settle(site: Site, database: Database, before: WindowState | None) -> tuple
     shop, swept = workshop(site, database), []
     with shop.worker() as worker:
         swept += [f"session {pid}" for pid in worker.end_strays()]
-        for table in sorted({action.table_oid for action in _begun(before)}):
+        for table in sorted({action.table_oid for action in begun(before)}):
             gone, left = worker.drop_leftovers(table, database.maintenance.lock_timeout)
             swept += gone
             for why in left:
@@ -77,7 +77,7 @@ def _settle(site: Site, database: Database, before: WindowState | None) -> tuple
     return tuple(swept)
 
 
-def _begun(before: WindowState | None) -> list[Action]:
+def begun(before: WindowState | None) -> list[Action]:
     """The rebuilds that a killed run may have begun: those that were approved."""
     known = before.actions if before else ()
     return [one for one in known if before and one.kind == "reindex" and one.statement in before.approved]
