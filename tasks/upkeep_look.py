@@ -68,7 +68,10 @@ def refuse_unfit(server: ServerFacts, database: str, instance: str) -> None:
 
 @task(**WAIT)
 async def look(site: Site, database: Database, server: ServerFacts) -> Facts:
-    """Look at everything. Raises Missing where there is no table, and NotAllowed where none may be vacuumed."""
+    """Look at everything. Raises Missing where there is no table, and NotAllowed where none may be vacuumed.
+
+    Safe to repeat: it only reads.
+    """
     return await asyncio.to_thread(_look, site, database, server)
 
 
