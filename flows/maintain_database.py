@@ -19,6 +19,7 @@ from tasks.drill_plan import chosen_database
 from tasks.forms import DatabaseName, Form
 from tasks.ground import refuse_freeze
 from tasks.site import open_site
+from tasks.upkeep_again import look_again
 from tasks.upkeep_care import approved, care, care_locked, not_approved, rehearse, settle
 from tasks.upkeep_look import length_of, look, prove_ground
 from tasks.upkeep_plans import make_plan
@@ -66,17 +67,17 @@ async def maintain_database(request: MaintainDatabase) -> Any:
         facts = await look(site, database, server)
         plan = await make_plan(site, database, facts, before)
         await measure(site, database, facts)
-        plan = await rehearse(site, database, plan) if request.rehearse else plan
+        plan = await rehearse(site, database, plan, facts, before) if request.rehearse else plan
         window = await write_window(site, database, opened(database, before, length, plan.actions))
-        light = tuple(action for action in plan.actions if action.light or action.refused)
-        done, pauses = await care(site, database, light, window)
+        done, pauses = await care(site, database, plan.light, window)
         await record(site, database, window, plan, done, "light")
         await compare_next_time(site, database, facts)
+        plan, window = await look_again(site, database, plan, window, done, request.approve)
         why_not, window = await approved(site, database, plan, window, request.approve)
-        heavy, more = await care(site, database, () if why_not else plan.heavy, window)
-        heavy = not_approved(plan.heavy, why_not) if why_not else heavy
-        await record(site, database, window, plan, heavy, "heavy")
-        effects = (*await effects_since(site, database, window.began), *(heavy if why_not else ()))
+        waiting = not_approved(plan.heavy, why_not)
+        heavy, more = await care(site, database, (*plan.refused, *(() if waiting else plan.heavy)), window)
+        await record(site, database, window, plan, (*heavy, *waiting), "heavy")
+        effects = (*await effects_since(site, database, window.began), *waiting)
         verdict = concluded(plan, window, effects, (*pauses, *more), swept)
         told = await tell(site, database, verdict)
         await close_window(site, database, verdict)

@@ -1,7 +1,6 @@
-"""What is known of a database before, while and after it is cared for: frozen values, without a client.
+"""What is meant to be done for a database, and how it ended: frozen values, without a client.
 
-Safety property: a statement's text is kept as pg_stat_statements normalises it, with literals masked once more; no
-value of a row is ever in here.
+Safety property: what is heavier than VACUUM and ANALYZE is told from what is light here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,172 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.maintenance_facts import StatementsSnapshot
 from tasks.models import Finding, Frozen
-
-# --- what is seen ----------------------------------------------------------------------------------------------------
-
-
-class TableFacts(Frozen):
-    """A table as the catalogues and the statistics tell it. ``dead``, ``modified``, ``inserted`` are counters of rows.
-
-    ``bytes`` is the table with its TOAST and without its indexes; ``visible_pages`` those that index-only scans need
-    not look at. ``free_percent`` was measured by pgstattuple, and is None where nothing was.
-    """
-
-    oid: int
-    name: str
-    quoted: str
-    bytes: int = 0
-    pages: int = 0
-    tuples: float = 0
-    visible_pages: int = 0
-    live: int = 0
-    dead: int = 0
-    modified: int = 0
-    inserted: int = 0
-    vacuumed: datetime | None = None
-    analyzed: datetime | None = None
-    xid_age: int = 0
-    mxid_age: int = 0
-    columns: int = 0
-    columns_known: int = 0
-    row_width: float = 0
-    may_maintain: bool = True
-    is_system: bool = False
-    is_parent: bool = False
-    free_percent: float | None = None
-
-
-class IndexFacts(Frozen):
-    """An index. ``columns`` are the attribute numbers of its key in order, 0 for an expression.
-
-    ``shape`` is all that makes two indexes the same, but the columns. ``density`` was measured by pgstattuple.
-    """
-
-    oid: int
-    name: str
-    quoted: str
-    table: str
-    table_oid: int
-    method: str = "btree"
-    columns: tuple[int, ...] = ()
-    shape: str = ""
-    definition: str = ""
-    bytes: int = 0
-    pages: int = 0
-    tuples: float = 0
-    entry_width: float = 0
-    distinct: float | None = None
-    fillfactor: int = 90
-    unique: bool = False
-    constraint: bool = False
-    valid: bool = True
-    building: bool = False
-    scans: int = 0
-    last_scan: datetime | None = None
-    density: float | None = None
-    may_maintain: bool = True
-
-
-class ForeignKeyFacts(Frozen):
-    """A foreign key that no index of its table begins with. ``columns`` are quoted."""
-
-    name: str
-    table: str
-    parent: str
-    columns: tuple[str, ...]
-    bytes: int
-
-
-class SequenceFacts(Frozen):
-    """A sequence: the last value given, the last that can be given, by the sequence or by its column's type."""
-
-    name: str
-    last: int
-    limit: int
-    step: int = 1
-    cycles: bool = False
-    column: str = ""
-    why_limit: str = ""
-
-    @property
-    def used_percent(self) -> float:
-        """How much of its values are gone."""
-        return 100.0 * self.last / self.limit if self.limit else 0.0
-
-
-class Holder(Frozen):
-    """What keeps VACUUM from removing rows: a session, a prepared transaction, a slot, a replica."""
-
-    kind: Literal["session", "prepared transaction", "replication slot", "replica"]
-    name: str
-    since: datetime | None = None
-    xid_age: int = 0
-    way_out: str = ""
-
-
-class ServerFacts(Frozen):
-    """The server and the database as a whole. Sizes in bytes; ``disk_bytes`` is what the instance has."""
-
-    at: datetime
-    version: int
-    in_recovery: bool = False
-    is_replica: bool = False
-    read_only: bool = False
-    monitors: bool = False
-    owns_database: bool = False
-    user: str = ""
-    extensions: tuple[str, ...] = ()
-    database_bytes: int = 0
-    used_bytes: int | None = None
-    disk_bytes: int = 0
-    tier: str = ""
-    connections: int = 0
-    max_connections: int = 0
-    next_xid: int = 0
-    next_mxid: int = 0
-    cache_hit: float | None = None
-    stats_reset: datetime | None = None
-    checkpoints_forced: float | None = None
-    settings: dict[str, str] = Field(default_factory=dict)
-    replicas: int = 0
-
-
-class StatementFacts(Frozen):
-    """One normalised statement's counters since ``since``."""
-
-    id: str
-    text: str
-    calls: int
-    total_ms: float
-    rows: int = 0
-    blocks_read: int = 0
-    blocks_hit: int = 0
-    since: datetime | None = None
-
-
-class StatementsSnapshot(Frozen):
-    """Every statement's counters at a time; ``reset`` is when all were last set to zero."""
-
-    at: datetime
-    reset: datetime | None = None
-    statements: tuple[StatementFacts, ...] = ()
-
-
-class Facts(Frozen):
-    """All that was seen of a database. ``missing`` says what a right or an extension would be needed for."""
-
-    server: ServerFacts
-    tables: tuple[TableFacts, ...] = ()
-    indexes: tuple[IndexFacts, ...] = ()
-    foreign_keys: tuple[ForeignKeyFacts, ...] = ()
-    sequences: tuple[SequenceFacts, ...] = ()
-    holders: tuple[Holder, ...] = ()
-    statements: StatementsSnapshot | None = None
-    missing: tuple[Finding, ...] = ()
-
-
-# --- what is meant to be done ----------------------------------------------------------------------------------------
 
 Kind = Literal["vacuum", "analyze", "reindex", "drop_leftover"]
 #: What runs without being asked for. Everything else waits for a person.
@@ -184,7 +19,10 @@ LIGHT: frozenset[Kind] = frozenset({"vacuum", "analyze"})
 
 
 class Action(Frozen):
-    """One thing to do, in the order of ``rank``. ``seconds`` and ``disk_bytes`` are estimates until ``measured``."""
+    """One thing to do, in the order of ``rank``. ``seconds`` and ``disk_bytes`` are estimates until ``measured``.
+
+    ``held_by``: whoever keeps its dead rows; ``held_pid`` is the session, ``held_since`` when its transaction began.
+    """
 
     kind: Kind
     target: str
@@ -202,9 +40,13 @@ class Action(Frozen):
     disk_bytes: int = 0
     freeze: bool = False
     analyze: bool = False
+    dead: bool = False
     refused: str = ""
     held_by: str = ""
+    held_pid: int = 0
+    held_since: datetime | None = None
     measured: bool = False
+    rehearsed: bool = False
 
     @property
     def key(self) -> str:
@@ -260,6 +102,19 @@ class StatementChange(Frozen):
         return None if not self.before_ms else 100.0 * (self.mean_ms / self.before_ms - 1)
 
 
+class TableAge(Frozen):
+    """How old a table's oldest rows are, in transactions and multixacts, and in how many days that is the end.
+
+    The days are None while the burn is not known, and where there is none.
+    """
+
+    table: str
+    xids: int
+    mxids: int
+    xid_days: float | None = None
+    mxid_days: float | None = None
+
+
 class MaintenancePlan(Frozen):
     """What would be done, what a person should do, and what runs out. ``digest`` stands for what needs approval."""
 
@@ -270,10 +125,22 @@ class MaintenancePlan(Frozen):
     days_left: tuple[DaysLeft, ...] = ()
     statements: tuple[StatementChange, ...] = ()
     statements_since: str = ""
+    compared_at: datetime | None = None
+    oldest: tuple[TableAge, ...] = ()
     missing: tuple[Finding, ...] = ()
     digest: str = ""
     tables: int = 0
     healthy: int = 0
+
+    @property
+    def light(self) -> tuple[Action, ...]:
+        """What is done without being asked for."""
+        return tuple(action for action in self.actions if action.light and not action.refused)
+
+    @property
+    def refused(self) -> tuple[Action, ...]:
+        """What is not done, whoever approves it."""
+        return tuple(action for action in self.actions if action.refused)
 
     @property
     def heavy(self) -> tuple[Action, ...]:
@@ -311,13 +178,20 @@ class WindowState(Frozen):
     """A time in which is cared for, with the plan that was begun in it: what a killed run leaves for the next.
 
     ``approved`` are the statements that a person approved in it: what is left of them needs no second approval.
+    ``renewed``: when it was given more time, where it was.
     """
 
     database: str
     began: datetime
     until: datetime
+    renewed: datetime | None = None
     actions: tuple[Action, ...] = ()
     approved: tuple[str, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """What was done since then is not done again. What was done before is, where it is needed once more."""
+        return self.renewed or self.began
 
     def is_over(self, now: datetime) -> bool:
         """Whether nothing may run in it any more."""

@@ -104,11 +104,14 @@ async def publish_report(key: str, markdown: str, title: str) -> None:
 
 
 async def tell(
-    site: Site, key: str, report: str, title: str, body: str, *, aloud: bool = True
+    site: Site, key: str, report: str, title: str, body: str, *, aloud: bool = True, topic: str = ""
 ) -> tuple[Finding, ...]:
-    """Show the report and, if ``aloud``, notify; what could not be told becomes a finding: what it tells of is done."""
+    """Show the report and, if ``aloud``, notify; what could not be told becomes a finding: what it tells of is done.
+
+    ``topic`` as for ``announce``; where none is given, it is the report's key.
+    """
     shown = await tried("report", publish_report(key, report, title))
-    return (*shown, *await announce(site, title, body, topic=key, aloud=aloud))
+    return (*shown, *await announce(site, title, body, topic=topic or key, aloud=aloud))
 
 
 async def announce(

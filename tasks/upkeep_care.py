@@ -15,12 +15,15 @@ from functools import partial
 from prefect import task
 
 from tasks import progress
+from tasks.analysis.upkeep_plan import digest, with_head_room
 from tasks.approvals import Question, approve
 from tasks.clients.upkeep_work import Workshop
 from tasks.drill_plan import plan_drill
 from tasks.errors import Refused
 from tasks.estate import Database
+from tasks.estate.maintenance import MaintenancePolicy
 from tasks.locks import drill_locked, services_locked
+from tasks.maintenance_facts import Facts
 from tasks.maintenance_models import Action, Effect, GuardNote, MaintenancePlan, WindowState
 from tasks.models import SecretPin
 from tasks.policies import WAIT, WRITE
@@ -64,16 +67,20 @@ async def settle(site: Site, database: Database, before: WindowState | None) -> 
 
 def _settle(site: Site, database: Database, before: WindowState | None) -> tuple[str, ...]:
     shop, swept = workshop(site, database), []
-    tables = {action.table_oid for action in before.actions if action.kind == "reindex"} if before else set()
     with shop.worker() as worker:
         swept += [f"session {pid}" for pid in worker.end_strays()]
-        for table in sorted(tables):
-            for name, quoted in worker.leftovers(table):
-                statement = f"DROP INDEX CONCURRENTLY IF EXISTS {quoted}"
-                limit = timedelta(seconds=60)
-                worker.run(statement, limit, database.maintenance.lock_timeout, 0.0, f"dropping {name}")
-                swept.append(name)
+        for table in sorted({action.table_oid for action in begun(before)}):
+            gone, left = worker.drop_leftovers(table, database.maintenance.lock_timeout)
+            swept += gone
+            for why in left:
+                progress.report("maintain", database.name, f"left for later: {why}")
     return tuple(swept)
+
+
+def begun(before: WindowState | None) -> list[Action]:
+    """The rebuilds that a killed run may have begun: those that were approved."""
+    known = before.actions if before else ()
+    return [one for one in known if before and one.kind == "reindex" and one.statement in before.approved]
 
 
 @task(**WAIT)
@@ -91,14 +98,14 @@ async def care(
 def _care(
     site: Site, database: Database, actions: Sequence[Action], window: WindowState
 ) -> tuple[tuple[Effect, ...], tuple[GuardNote, ...]]:
-    done = settled(read_effects(site, database, window.began))
+    done = settled(read_effects(site, database, window.since))
     todo = [action for action in actions if action.key not in done]
     progress.report("maintain", database.name, f"{len(todo)} actions until {window.until:%H:%M:%S} UTC")
     keep = partial(keep_effect, site, database, run_name())
     work = Window(workshop(site, database), database.maintenance, window.until, keep)
     work.run(todo)
     wanted = {action.key for action in actions}
-    effects = read_effects(site, database, window.began)
+    effects = read_effects(site, database, window.since)
     return tuple(effect for effect in effects if effect.action.key in wanted), tuple(work.pauses)
 
 
@@ -118,19 +125,30 @@ async def approved(
         await approve(site, question, given)
     except Refused as refusal:
         return str(refusal), window
-    return "", await write_window(site, database, window.model_copy(update={"approved": statements}))
+    known = window.model_copy(update={"approved": (*window.approved, *statements)})
+    return "", await write_window(site, database, known)
 
 
 def not_approved(actions: Sequence[Action], why: str) -> tuple[Effect, ...]:
-    """The effects of what waits for a person."""
+    """The effects of what waits for a person; none where it was approved."""
+    if not why:
+        return ()
     return tuple(Effect(action=action, ended="not_approved", why=why, attempts=0) for action in actions)
 
 
 # --- rehearsal -------------------------------------------------------------------------------------------------------
 
 
-async def rehearse(site: Site, database: Database, plan: MaintenancePlan) -> MaintenancePlan:
-    """Do all of it on a restored copy of the newest backup; the plan with what that took instead of estimates."""
+async def rehearse(
+    site: Site, database: Database, plan: MaintenancePlan, facts: Facts, before: WindowState | None
+) -> MaintenancePlan:
+    """Do all of it on a restored copy of the newest backup; the plan with what that took instead of estimates.
+
+    A run that goes on with another takes over what that has rehearsed: an approval would be too old after hours more.
+    """
+    known = {action.key: action for action in before.actions if action.rehearsed} if before else {}
+    if plan.actions and all(action.key in known for action in plan.actions):
+        return rehearsed(plan, [known[action.key] for action in plan.actions], facts, database.maintenance)
     async with drill_locked(site, database.name):
         await sweep(site, database)
         drill = await plan_drill(site, database, "newest")
@@ -140,7 +158,7 @@ async def rehearse(site: Site, database: Database, plan: MaintenancePlan) -> Mai
             restored = await restore(site, database, drill.state, drill.target, drill.scratch)
             copy = await open_copy(site, database, restored)
             effects = await try_on(copy, database, plan.actions)
-    return measured(plan, effects)
+    return rehearsed(plan, measured(plan.actions, effects), facts, database.maintenance)
 
 
 @task(**WAIT)
@@ -157,18 +175,26 @@ def _try_on(copy: Copy, database: Database, actions: Sequence[Action]) -> tuple[
     return tuple(work.effects)
 
 
-def measured(plan: MaintenancePlan, effects: Sequence[Effect]) -> MaintenancePlan:
-    """The plan with times, sizes and gains as the copy showed them; what failed there says so."""
+def rehearsed(
+    plan: MaintenancePlan, actions: Sequence[Action], facts: Facts, policy: MaintenancePolicy
+) -> MaintenancePlan:
+    """The plan with its actions as they were measured; whether the disk has room for them is judged anew."""
+    asked = [action.model_copy(update={"refused": ""}) if action.disk_bytes else action for action in actions]
+    checked = with_head_room(asked, facts, policy)
+    return plan.model_copy(update={"actions": checked, "digest": digest(checked)})
+
+
+def measured(actions: Sequence[Action], effects: Sequence[Effect]) -> list[Action]:
+    """The actions with times, sizes and gains as the copy showed them; what failed there says so."""
     by_key = {effect.action.key: effect for effect in effects}
-    actions = tuple(_measured(action, by_key.get(action.key)) for action in plan.actions)
-    return plan.model_copy(update={"actions": actions})
+    return [_measured(action, by_key.get(action.key)) for action in actions]
 
 
 def _measured(action: Action, effect: Effect | None) -> Action:
     if effect is None or effect.ended not in ("done", "held_back"):
         why = "not rehearsed" if effect is None else f"on the copy: {effect.ended}, {effect.why}"
-        return action.model_copy(update={"gain": f"{action.gain} ({why})"})
-    changes: dict[str, object] = {"seconds": effect.seconds, "measured": True}
+        return action.model_copy(update={"gain": f"{action.gain} ({why})", "rehearsed": effect is not None})
+    changes: dict[str, object] = {"seconds": effect.seconds, "measured": True, "rehearsed": True}
     if action.kind == "reindex" and "bytes" in effect.after:
         changes["disk_bytes"] = int(2 * effect.after["bytes"])
         changes["gain"] = f"{(effect.before.get('bytes', 0) - effect.after['bytes']) / 1e6:,.1f} MB on the copy"

@@ -7,23 +7,27 @@ one line, before anything runs. What could not be seen for want of a right is sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 from prefect import task
 
 from tasks.analysis import upkeep_indexes as indexes
 from tasks.clients.upkeep import Look, Upkeep
-from tasks.errors import BadInput, Missing, NotAllowed, Refused, TransientError
+from tasks.errors import BadInput, Missing, NotAllowed, Refused, TimedOut, TransientError
 from tasks.estate import Database
-from tasks.maintenance_models import Facts, IndexFacts, ServerFacts, TableFacts
+from tasks.maintenance_facts import Facts, IndexFacts, ServerFacts, TableFacts
 from tasks.models import Finding, SecretPin
-from tasks.policies import READ
+from tasks.policies import READ, WAIT
 from tasks.site import Site
 
-#: So many suspects are measured; each is read whole.
+One = TypeVar("One", TableFacts, IndexFacts)
+#: So many suspects of each kind are measured, each is read whole, and all of it may take so long.
 MOST_MEASURED = 20
+MEASURING = timedelta(minutes=20)
 
 
 def length_of(minutes: int) -> timedelta:
@@ -62,9 +66,12 @@ def refuse_unfit(server: ServerFacts, database: str, instance: str) -> None:
         )
 
 
-@task(**READ)
+@task(**WAIT)
 async def look(site: Site, database: Database, server: ServerFacts) -> Facts:
-    """Look at everything. Raises Missing where there is no table, and NotAllowed where none may be vacuumed."""
+    """Look at everything. Raises Missing where there is no table, and NotAllowed where none may be vacuumed.
+
+    Safe to repeat: it only reads.
+    """
     return await asyncio.to_thread(_look, site, database, server)
 
 
@@ -80,10 +87,11 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
     statements = session.statements(server.version)
+    until = time.monotonic() + MEASURING.total_seconds()
     return Facts(
         server=server,
-        tables=_with_space(session, tables, schema, database),
-        indexes=_with_density(session, found, suspects, schema),
+        indexes=_with_density(session, found, suspects if schema else (), schema or "", until),
+        tables=_with_space(session, tables, database if schema else None, schema or "", until),
         foreign_keys=tuple(session.foreign_keys()), sequences=tuple(session.sequences()),
         holders=tuple(session.holders()), statements=statements,
         missing=tuple(_missing(server, tables, bool(suspects) and schema is None, statements is None)),
@@ -110,31 +118,43 @@ def _maintain(server: ServerFacts) -> str:
 
 
 def _with_density(
-    session: Look, found: list[IndexFacts], suspects: tuple[IndexFacts, ...], schema: str | None
+    session: Look, found: list[IndexFacts], suspects: Sequence[IndexFacts], schema: str, until: float
 ) -> tuple[IndexFacts, ...]:
     """The indexes, with the largest suspects measured."""
-    chosen = sorted(suspects, key=lambda index: -index.bytes)[:MOST_MEASURED] if schema else []
-    density = {index.oid: _unless_locked(partial(session.measure_index, index, schema or "")) for index in chosen}
+    density = _measured(suspects, lambda index: session.measure_index(index, schema), until)
     return tuple(index.model_copy(update={"density": density.get(index.oid)}) for index in found)
+
+
+def _with_space(
+    session: Look, tables: list[TableFacts], database: Database | None, schema: str, until: float
+) -> tuple[TableFacts, ...]:
+    """The tables, with the largest suspects measured."""
+    suspects = indexes.suspect_tables(tables, database.maintenance) if database else ()
+    free = _measured(suspects, lambda table: session.measure_table(table, schema), until)
+    return tuple(table.model_copy(update={"free_percent": free.get(table.oid)}) for table in tables)
+
+
+def _measured(
+    suspects: Sequence[One], measure: Callable[[One], float | None], until: float
+) -> dict[int, float | None]:
+    """What the largest suspects measure. One that is not, for want of time or because it is locked, is estimated."""
+    found: dict[int, float | None] = {}
+    for one in sorted(suspects, key=lambda one: -one.bytes)[:MOST_MEASURED]:
+        if time.monotonic() < until:
+            found[one.oid] = _unless_locked(partial(measure, one))
+    return found
 
 
 def _unless_locked(measure: Callable[[], float | None]) -> float | None:
     """What a measurement gives; None where somebody has locked what it reads, or it took too long."""
     try:
         return measure()
+    except TimedOut:
+        return None
     except TransientError as error:
         if "55P03" in str(error) or "57014" in str(error):
             return None
         raise
-
-
-def _with_space(
-    session: Look, tables: list[TableFacts], schema: str | None, database: Database
-) -> tuple[TableFacts, ...]:
-    suspects = indexes.suspect_tables(tables, database.maintenance)
-    chosen = sorted(suspects, key=lambda table: -table.bytes)[:MOST_MEASURED] if schema else []
-    free = {table.oid: _unless_locked(partial(session.measure_table, table, schema or "")) for table in chosen}
-    return tuple(table.model_copy(update={"free_percent": free.get(table.oid)}) for table in tables)
 
 
 def _missing(

@@ -7,15 +7,16 @@ on the page.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tasks.analysis.units import megabytes
-from tasks.maintenance_models import DaysLeft, MaintenancePlan, MaintenanceVerdict, StatementChange
+from tasks.analysis.upkeep_statements import mean_times
+from tasks.maintenance_models import DaysLeft, MaintenancePlan, MaintenanceVerdict, StatementChange, TableAge
 from tasks.models import Change, Finding, Measurement
 from tasks.pages import Page, Section, Series, Table, bar_chart, line_chart
 from tasks.pages.charts import Chart
 from tasks.pages.page import Mark
-from tasks.upkeep_store import DEAD, LATENCY, SIZE, USED
+from tasks.upkeep_store import CALLS, DEAD, MILLISECONDS, SIZE, USED
 from tasks.upkeep_text import VERDICTS, WORDS, change_of, days, number, seconds
 
 MARKS: dict[str, Mark] = {
@@ -24,7 +25,9 @@ MARKS: dict[str, Mark] = {
 }  # fmt: skip
 #: Changes so close to the time at which something shifted are told beside it.
 NEAR = timedelta(days=3)
-SHOWN_STATEMENTS = 8
+SHOWN_STATEMENTS, SHOWN_CHANGES = 8, 12
+#: Questions and answers change nothing that a statement would notice.
+NO_REASON = frozenset({"approval"})
 History = Mapping[str, Sequence[Measurement]]
 
 
@@ -48,7 +51,7 @@ def _sections(verdict: MaintenanceVerdict, history: History, changes: Sequence[C
     ]
     if found or plan.missing:
         yield Section(heading="For a person: what to tune, change or buy", findings=(*found, *plan.missing))
-    yield _running_out(plan.days_left, changes)
+    yield _running_out(plan.days_left, plan.oldest, changes)
     if verdict.effects:
         yield _done(verdict)
     elif plan.actions:
@@ -57,10 +60,10 @@ def _sections(verdict: MaintenanceVerdict, history: History, changes: Sequence[C
     if charts:
         yield Section(heading="Growth and latency", charts=charts)
     if plan.statements:
-        yield _statements(plan)
+        yield _statements(plan, changes)
 
 
-def _running_out(left: Sequence[DaysLeft], changes: Sequence[Change]) -> Section:
+def _running_out(left: Sequence[DaysLeft], oldest: Sequence[TableAge], changes: Sequence[Change]) -> Section:
     rows = tuple((one.what, f"{one.used_percent:.1f} %", number(one.per_day), days(one)) for one in left)
     shifts = [(one, near(one, changes)) for one in left if one.shifted is not None]
     said = tuple(
@@ -68,22 +71,29 @@ def _running_out(left: Sequence[DaysLeft], changes: Sequence[Change]) -> Section
         + (f"in the ledger around then: {'; '.join(told)}" if told else "the ledger knows of no change around then")
         for one, told in shifts
     )
+    ages = Table(
+        caption="The oldest tables, and in how many days each reaches the end",
+        columns=("table", "transactions", "days left", "multixacts", "days left of these"),
+        rows=tuple(_age(one) for one in oldest),
+        numeric=("transactions", "days left", "multixacts", "days left of these"),
+    )  # fmt: skip
     table = Table(
         caption="What will run out, and when", columns=("what", "used", "a day", "days left"), rows=rows,
         numeric=("used", "a day", "days left"),
     )  # fmt: skip
-    return Section(heading="What runs out", paragraphs=said, tables=(table,))
+    return Section(heading="What runs out", paragraphs=said, tables=(table, ages) if oldest else (table,))
+
+
+def _age(one: TableAge) -> tuple[str, str, str, str, str]:
+    days = [("–" if left is None else f"{left:,.0f}") for left in (one.xid_days, one.mxid_days)]
+    return one.table, f"{one.xids:,}", days[0], f"{one.mxids:,}", days[1]
 
 
 def near(one: DaysLeft, changes: Sequence[Change]) -> list[str]:
     """The ledger's changes around the time at which a burn shifted."""
     if one.shifted is None:
         return []
-    return [
-        f"{change.kind} of {change.subject} on {change.at:%Y-%m-%d} ({change.why})"
-        for change in changes
-        if abs(change.at - one.shifted) <= NEAR
-    ]
+    return [_named(change) for change in changes if abs(change.at - one.shifted) <= NEAR]
 
 
 def _done(verdict: MaintenanceVerdict) -> Section:
@@ -122,15 +132,21 @@ def _growth(history: History) -> Iterator[Chart]:
         yield line_chart("Growth", "MB", [one for one in sizes if one.points])
     if history.get(DEAD):
         yield line_chart("Dead rows", "rows", [_series("dead rows", history[DEAD])])
-    if history.get(LATENCY):
-        yield line_chart("Latency: mean of all statements", "ms", [_series("mean", history[LATENCY])])
+    means = mean_times(history.get(CALLS, ()), history.get(MILLISECONDS, ()))
+    if means:
+        mean = Series(name="mean", points=tuple((_day(at), value) for at, value in means))
+        yield line_chart("Latency: mean of all statements since the look before", "ms", [mean])
 
 
 def _series(name: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
-    return Series(name=name, points=tuple((f"{one.at:%d %b %y %H:%M}", one.value / unit) for one in measured))
+    return Series(name=name, points=tuple((_day(one.at), one.value / unit) for one in measured))
 
 
-def _statements(plan: MaintenancePlan) -> Section:
+def _day(at: datetime) -> str:
+    return f"{at:%d %b %y %H:%M}"
+
+
+def _statements(plan: MaintenancePlan, changes: Sequence[Change]) -> Section:
     top = plan.statements[:SHOWN_STATEMENTS]
     chart = bar_chart(
         "Time by statement", "s",
@@ -143,7 +159,20 @@ def _statements(plan: MaintenancePlan) -> Section:
         columns=("", "statement", "calls", "total s", "mean ms", "change of the mean"), rows=rows,
         numeric=("calls", "total s", "mean ms", "change of the mean"),
     )  # fmt: skip
-    return Section(heading="Statements", charts=(chart,), tables=(table,))
+    return Section(heading="Statements", charts=(chart,), tables=(table,), paragraphs=tuple(_changed(plan, changes)))
+
+
+def _changed(plan: MaintenancePlan, changes: Sequence[Change]) -> Iterator[str]:
+    """What may explain why statements take another time: what the ledger knows of since they were compared."""
+    since = [one for one in changes if plan.compared_at is not None and one.at > plan.compared_at]
+    explaining = [one for one in since if one.kind not in NO_REASON]
+    if explaining:
+        more = f"; and {len(explaining) - SHOWN_CHANGES} more" if len(explaining) > SHOWN_CHANGES else ""
+        yield f"In the ledger since then: {'; '.join(map(_named, explaining[:SHOWN_CHANGES]))}{more}"
+
+
+def _named(change: Change) -> str:
+    return f"{change.kind} of {change.subject} on {change.at:%Y-%m-%d} ({change.why})"
 
 
 def _statement(one: StatementChange) -> tuple[str, str, str, str, str]:

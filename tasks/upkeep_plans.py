@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import upkeep_plan, upkeep_statements
-from tasks.analysis.days_left import MXID_LIMIT, XID_LIMIT, days_left
+from tasks.analysis.days_left import MULTIXACTS, MXID_LIMIT, TRANSACTION_IDS, XID_LIMIT, days_left, oldest
 from tasks.estate import Database
-from tasks.maintenance_models import DaysLeft, Effect, Facts, KeptStatements, MaintenancePlan, TableFacts, WindowState
+from tasks.maintenance_facts import Facts, TableFacts
+from tasks.maintenance_models import DaysLeft, Effect, KeptStatements, MaintenancePlan, WindowState
 from tasks.site import Site
 from tasks.upkeep_store import (
     MXID,
@@ -51,11 +52,14 @@ async def make_plan(site: Site, database: Database, facts: Facts, before: Window
     fresh = upkeep_plan.plan(
         database.name, facts, database.maintenance, counters_lost=counters_lost(facts.tables), speeds=speeds,
         days_left=left, statements=told, statements_since=since,
-    )  # fmt: skip
+    ).model_copy(update={"compared_at": then.at if then else None, "oldest": oldest(facts.tables, left)})  # fmt: skip
     if before is None:
         return fresh
-    done = await effects_since(site, database, before.began)
-    return upkeep_plan.merged(fresh, before.actions, settled(done))
+    done = settled(await effects_since(site, database, before.began))
+    lately = settled(await effects_since(site, database, before.since))
+    return upkeep_plan.merged(
+        fresh, before.actions, done, lately=frozenset() if before.is_over(datetime.now(UTC)) else lately
+    )
 
 
 def next_statements(facts: Facts, kept: KeptStatements | None) -> KeptStatements | None:
@@ -77,8 +81,8 @@ async def forecasts(site: Site, database: Database, facts: Facts) -> tuple[DaysL
     """When transaction ids, multixacts, sequences and the disk run out, the soonest first."""
     subject, server = subject_of(site, database), facts.server
     found = [await _ids(site, subject, facts)]
-    if (oldest := max((table.mxid_age for table in facts.tables), default=0)) >= SHOWN_MXIDS:
-        found.append(days_left("multixacts", oldest, MXID_LIMIT, await read_history(site, MXID, subject)))
+    if (age := max((table.mxid_age for table in facts.tables), default=0)) >= SHOWN_MXIDS:
+        found.append(days_left(MULTIXACTS, age, MXID_LIMIT, await read_history(site, MXID, subject)))
     for one in facts.sequences:
         if one.used_percent >= SHOWN_PERCENT and not one.cycles:
             history = await read_history(site, SEQUENCE, f"{subject}/{one.name}")
@@ -90,9 +94,9 @@ async def forecasts(site: Site, database: Database, facts: Facts) -> tuple[DaysL
 
 
 async def _ids(site: Site, subject: str, facts: Facts) -> DaysLeft:
-    oldest = max(facts.tables, key=lambda table: table.xid_age)
+    first = max(facts.tables, key=lambda table: table.xid_age)
     history = await read_history(site, XID, subject)
-    return days_left(f"transaction ids, {oldest.name} being the oldest", oldest.xid_age, XID_LIMIT, history)
+    return days_left(f"{TRANSACTION_IDS}, {first.name} being the oldest", first.xid_age, XID_LIMIT, history)
 
 
 def _speeds(site: Site, database: Database) -> dict[str, float]:

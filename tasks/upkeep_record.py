@@ -13,28 +13,21 @@ from typing import Any
 from prefect import task
 from prefect.states import Failed
 
+from tasks.approval_models import digest_of
 from tasks.estate import Database
 from tasks.kept_pages import keep
-from tasks.maintenance_models import (
-    Effect,
-    Facts,
-    GuardNote,
-    MaintenancePlan,
-    MaintenanceVerdict,
-    WindowState,
-)
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Effect, GuardNote, MaintenancePlan, MaintenanceVerdict, WindowState
 from tasks.policies import WRITE
-from tasks.record import announce, publish_report, record_change
+from tasks.record import publish_report, record_change
+from tasks.record import tell as show_and_announce
 from tasks.runs import run_name
 from tasks.site import Site
 from tasks.upkeep_page import page_of
 from tasks.upkeep_plans import next_statements
 from tasks.upkeep_store import (
+    CHARTED,
     COMPARED_AFTER,
-    DEAD,
-    LATENCY,
-    SIZE,
-    USED,
     keep_statements,
     read_statements,
     subject_of,
@@ -93,43 +86,33 @@ async def record(
     after = {effect.action.key: {"ended": effect.ended, **effect.after} for effect in effects}
     ended = concluded(plan, window, effects, (), ()).verdict
     word = ended if ended in ("maintained", "failed") else "held"
-    key = f"maintenance/{subject_of(site, database)}/{window.began:%Y%m%dT%H%M%S}/{run_name()}/{part}"
+    of = digest_of({effect.action.key: str(effect.began) for effect in effects})[:12]
+    key = f"maintenance/{subject_of(site, database)}/{window.began:%Y%m%dT%H%M%S}/{run_name()}/{part}/{of}"
     inputs = {"part": part, "window_until": window.until.isoformat(), "digest": plan.digest}
     await record_change(site, "maintenance", database.name, "quarterly care", word, key, inputs, before, after)
 
 
 async def compare_next_time(site: Site, database: Database, facts: Facts) -> None:
-    """Keep the statements for the next quarter, and the mean time of all of them for the chart."""
+    """Keep the statements for the next quarter."""
     kept = await read_statements(site, database)
     fresh = next_statements(facts, kept)
     if fresh is None or (kept is not None and fresh.snapshot.at - kept.snapshot.at < COMPARED_AFTER):
         return
     await keep_statements(site, database, fresh)
-    await measure_latency(site, database, facts, kept is not None)
-
-
-@task(**WRITE)
-async def measure_latency(site: Site, database: Database, facts: Facts, compared: bool) -> None:
-    """Write the mean time of a statement since the last look into the ledger. Safe to repeat: it is one more point."""
-    assert facts.statements is not None
-    found = facts.statements.statements
-    calls = sum(one.calls for one in found)
-    if calls:
-        mean, at = sum(one.total_ms for one in found) / calls, facts.server.at
-        labels = {"compared": str(compared)}
-        await asyncio.to_thread(site.ledger.measure, LATENCY, subject_of(site, database), mean, "ms", at, labels)
 
 
 async def tell(site: Site, database: Database, verdict: MaintenanceVerdict) -> Any:
     """Keep the page, show the report, notify where there is something to say; the flow's result."""
     done = await keep_page(site, database, verdict)
     done = done.model_copy(update={"report": verdict_report(done)})
-    await publish_report("maintain-database", done.report, f"Care of {database.name}: {done.verdict}")
     urgent = [one for one in done.plan.advice if one.severity == "error"]
     well = done.verdict not in ("failed", "incomplete") and not urgent
     body = "; ".join(filter(None, (done.why, *(f"{one.subject}: {one.what}" for one in urgent))))
     title, topic = f"care of {site.estate.name}/{database.name}: {done.verdict}", f"care of {database.name}"
-    done = done.model_copy(update={"findings": await announce(site, title, body, topic=topic, aloud=not well)})
+    told = await show_and_announce(
+        site, "maintain-database", done.report, title, body, aloud=not well, topic=topic
+    )
+    done = done.model_copy(update={"findings": told})
     return Failed(message=done.why, data=done) if done.verdict == "failed" else done
 
 
@@ -141,9 +124,9 @@ async def keep_page(site: Site, database: Database, verdict: MaintenanceVerdict)
 
 def _keep(site: Site, database: Database, verdict: MaintenanceVerdict) -> MaintenanceVerdict:
     subject = subject_of(site, database)
-    history = {
-        name: site.ledger.measurements(name, subject, limit=SHOWN) for name in (SIZE, USED, DEAD, LATENCY)
-    }
-    page = page_of(verdict, history, site.ledger.changes(limit=CHANGES))
+    history = {name: site.ledger.measurements(name, subject, limit=SHOWN) for name in CHARTED}
+    project = site.estate.google.project
+    changes = [one for one in site.ledger.changes(limit=CHANGES) if one.inputs.get("project", project) == project]
+    page = page_of(verdict, history, changes)
     name = f"reports/maintain-database/{database.name}/{verdict.plan.at:%Y%m%dT%H%M%SZ}.html"
     return verdict.model_copy(update={"page": keep(site, name, page)})

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 
 from tasks.estate import Database
-from tasks.maintenance_models import Action, Effect, Facts, KeptStatements, MaintenanceVerdict, WindowState
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Action, Effect, KeptStatements, MaintenanceVerdict, WindowState
 from tasks.models import Measurement
 from tasks.policies import READ, WRITE
 from tasks.site import Site
@@ -25,8 +26,10 @@ RESUMED_WITHIN = timedelta(hours=24)
 COMPARED_AFTER = timedelta(days=1)
 ACTION, XID, MXID, SEQUENCE = "maintenance: action", "maintenance: next xid", "maintenance: next multixact", \
     "maintenance: sequence"  # fmt: skip
-SIZE, USED, DEAD, LATENCY = "maintenance: database size", "maintenance: disk used", "maintenance: dead rows", \
-    "maintenance: mean statement"  # fmt: skip
+SIZE, USED, DEAD = "maintenance: database size", "maintenance: disk used", "maintenance: dead rows"
+#: Counters of all statements: two looks give the mean time of what ran between them.
+CALLS, MILLISECONDS = "maintenance: statement calls", "maintenance: statement milliseconds"
+CHARTED = (SIZE, USED, DEAD, CALLS, MILLISECONDS)
 #: As many as a day for a year, and a sequence's less.
 HISTORY = 400
 #: More than a window can hold.
@@ -38,7 +41,8 @@ def subject_of(site: Site, database: Database) -> str:
     return f"{site.estate.google.project}/{database.name}"
 
 
-def _path(database: Database, name: str) -> str:
+def path_of(database: Database, name: str) -> str:
+    """Where the bucket keeps something of a database's care."""
     return f"maintenance/{database.name}/{name}"
 
 
@@ -48,7 +52,7 @@ def _path(database: Database, name: str) -> str:
 @task(**READ)
 async def broken_off(site: Site, database: Database) -> WindowState | None:
     """The window that a killed or suspended run left; None where there is none, or where it is history."""
-    found = await asyncio.to_thread(site.bucket.find, _path(database, WINDOW))
+    found = await asyncio.to_thread(site.bucket.find, path_of(database, WINDOW))
     if found is None:
         return None
     window = WindowState.model_validate_json(found[0])
@@ -59,7 +63,7 @@ async def broken_off(site: Site, database: Database) -> WindowState | None:
 async def write_window(site: Site, database: Database, window: WindowState) -> WindowState:
     """Write down that a window is under way. Safe to repeat: the same window is the same bytes."""
     data = window.model_dump_json().encode()
-    await asyncio.to_thread(site.bucket.converge, _path(database, WINDOW), data, "application/json")
+    await asyncio.to_thread(site.bucket.converge, path_of(database, WINDOW), data, "application/json")
     return window
 
 
@@ -67,19 +71,20 @@ async def write_window(site: Site, database: Database, window: WindowState) -> W
 async def close_window(site: Site, database: Database, verdict: MaintenanceVerdict) -> None:
     """Forget the window, unless some of it is left to do. Safe to repeat: deleting what is gone succeeds."""
     if verdict.verdict != "incomplete":
-        await asyncio.to_thread(site.bucket.delete, _path(database, WINDOW))
+        await asyncio.to_thread(site.bucket.delete, path_of(database, WINDOW))
 
 
 def opened(database: Database, before: WindowState | None, length: timedelta, actions: Sequence[Action]) -> WindowState:
     """The window of this run: the one that was broken off, as long as it is not over, else a new one.
 
-    A new one after one that was broken off lately still begins where that began: what was done in it stays done.
+    One that is over is given more time, and goes on: what was done in it is told with the rest. What is needed once
+    more is done once more, since it was seen after that.
     """
     now = datetime.now(UTC)
     if before is None:
         return WindowState(database=database.name, began=now, until=now + length, actions=tuple(actions))
-    until = now + length if before.is_over(now) else before.until
-    return before.model_copy(update={"until": until, "actions": tuple(actions)})
+    more = {"until": now + length, "renewed": now} if before.is_over(now) else {}
+    return before.model_copy(update={**more, "actions": tuple(actions)})
 
 
 # --- effects ---------------------------------------------------------------------------------------------------------
@@ -141,6 +146,10 @@ def _figures(subject: str, facts: Facts) -> list[tuple[str, str, float, str]]:
     ]  # fmt: skip
     if server.used_bytes is not None:
         found.append((USED, subject, server.used_bytes, "bytes"))
+    if facts.statements is not None:
+        counted = facts.statements.statements
+        found.append((CALLS, subject, sum(one.calls for one in counted), "1"))
+        found.append((MILLISECONDS, subject, sum(one.total_ms for one in counted), "ms"))
     found += [(SEQUENCE, f"{subject}/{one.name}", one.last, "1") for one in facts.sequences]
     return found
 
@@ -151,7 +160,7 @@ def _figures(subject: str, facts: Facts) -> list[tuple[str, str, float, str]]:
 @task(**READ)
 async def read_statements(site: Site, database: Database) -> KeptStatements | None:
     """The statements as they stood at the last look that is compared with."""
-    found = await asyncio.to_thread(site.bucket.find, _path(database, STATEMENTS))
+    found = await asyncio.to_thread(site.bucket.find, path_of(database, STATEMENTS))
     return None if found is None else KeptStatements.model_validate_json(found[0])
 
 
@@ -159,4 +168,4 @@ async def read_statements(site: Site, database: Database) -> KeptStatements | No
 async def keep_statements(site: Site, database: Database, kept: KeptStatements) -> None:
     """Keep the statements for the next quarter. Safe to repeat: the same look is the same bytes."""
     data = kept.model_dump_json().encode()
-    await asyncio.to_thread(site.bucket.converge, _path(database, STATEMENTS), data, "application/json")
+    await asyncio.to_thread(site.bucket.converge, path_of(database, STATEMENTS), data, "application/json")

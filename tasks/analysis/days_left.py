@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.maintenance_models import DaysLeft
+from tasks.maintenance_facts import TableFacts
+from tasks.maintenance_models import DaysLeft, TableAge
 from tasks.models import Measurement
 
 #: What lies further back tells of an application that is no more.
@@ -34,6 +35,10 @@ SIGNIFICANT, CHANGED = 3.0, 0.25
 #: Transaction ids are given until 3 million before the wrap; https://www.postgresql.org/docs/18/routine-vacuuming.html
 XID_LIMIT = 2**31 - 3_000_000
 MXID_LIMIT = 2**31
+#: What the forecasts of these begin with.
+TRANSACTION_IDS, MULTIXACTS = "transaction ids", "multixacts"
+#: Tables that are told with their age.
+MOST_TABLES = 10
 Array = Any
 
 
@@ -46,6 +51,26 @@ def days_left(what: str, used: float, limit: float, history: Sequence[Measuremen
     per_day, shifted = found
     left = max(0.0, limit - used) / per_day if per_day > 0 else None
     return told.model_copy(update={"per_day": per_day, "days": left, "shifted": shifted})
+
+
+def oldest(tables: Sequence[TableFacts], left: Sequence[DaysLeft]) -> tuple[TableAge, ...]:
+    """The oldest tables, each with its days left at the burn of all."""
+    by_age = sorted(tables, key=lambda table: (-max(table.xid_age, table.mxid_age), table.name))[:MOST_TABLES]
+    xids, mxids = (
+        next((one.per_day for one in left if one.what.startswith(what)), None)
+        for what in (TRANSACTION_IDS, MULTIXACTS)
+    )
+    return tuple(
+        TableAge(
+            table=table.name, xids=table.xid_age, mxids=table.mxid_age,
+            xid_days=_days(XID_LIMIT - table.xid_age, xids), mxid_days=_days(MXID_LIMIT - table.mxid_age, mxids),
+        )
+        for table in by_age if table.xid_age
+    )  # fmt: skip
+
+
+def _days(left: float, per_day: float | None) -> float | None:
+    return max(0.0, left) / per_day if per_day else None
 
 
 def burn(history: Sequence[Measurement]) -> tuple[float, datetime | None] | None:

@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from tasks.analysis.upkeep_needs import Need
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Advice, DaysLeft, Facts, Holder
+from tasks.maintenance_facts import Facts, Holder
+from tasks.maintenance_models import Advice, DaysLeft
 
 #: A transaction that is open for so long is held against whoever opened it, whether it disturbs today or not.
 LONG = timedelta(hours=1)
@@ -25,9 +26,8 @@ def held_back(facts: Facts, needed: Sequence[Need]) -> Iterator[Advice]:
     """Who keeps VACUUM from removing rows."""
     blocking = {need.held_by for need in needed if need.held_by}
     for holder in facts.holders:
-        named = f"{holder.kind} {holder.name}"
-        if named in blocking or _is_old(holder, facts):
-            tables = sum(need.held_by == named for need in needed)
+        if holder.words in blocking or _is_old(holder, facts):
+            tables = sum(need.held_by == holder.words for need in needed)
             since = f" since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since else ""
             what = f"{holder.name}{since} keeps rows from being removed" + (f" in {tables} table(s)" if tables else "")
             yield Advice(kind="vacuum held back", subject=holder.kind, what=what, way_out=holder.way_out)

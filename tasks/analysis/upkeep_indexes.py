@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 
 from tasks.analysis.units import megabytes
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Advice, ForeignKeyFacts, IndexFacts, TableFacts
+from tasks.maintenance_facts import ForeignKeyFacts, IndexFacts, TableFacts
+from tasks.maintenance_models import Advice
 
 PAGE = 8192
 USABLE = PAGE - 24 - 16
@@ -73,7 +74,7 @@ def bloat(index: IndexFacts, policy: MaintenancePolicy) -> str:
     if index.density is not None:
         wasted, how, least = 100 - index.density, "measured", policy.bloat_percent
     else:
-        wasted, how = estimated_bloat(index) or 0.0, "estimated; pgstattuple would measure it"
+        wasted, how = estimated_bloat(index) or 0.0, "estimated, not measured"
         least = min(95.0, policy.bloat_percent + SURE_WITHOUT_MEASURING)
     spare = wasted / 100 * index.bytes
     if wasted < least or spare < policy.bloat_mb * MEBIBYTE:
@@ -150,10 +151,13 @@ def _unused(
     if stats_reset is None or now - stats_reset < timedelta(days=policy.unused_days):
         return
     for index in indexes:
-        if index.valid and not index.unique and not index.constraint and index.scans == 0:
+        last = index.last_scan if index.scans else None
+        idle = index.scans == 0 or (last is not None and now - last >= timedelta(days=policy.unused_days))
+        if index.valid and not index.unique and not index.constraint and idle:
+            since = f"{last:%Y-%m-%d}" if last else f"{stats_reset:%Y-%m-%d}, or since it was made"
             yield Advice(
                 kind="unused index", subject=index.name,
-                what=f"was not used since {stats_reset:%Y-%m-%d}, and takes {megabytes(index.bytes)}",
+                what=f"was not used since {since}, and takes {megabytes(index.bytes)}",
                 way_out="look at the replicas too, then drop it in a migration", severity="info",
             )  # fmt: skip
 

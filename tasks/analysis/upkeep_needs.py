@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Holder, TableFacts
+from tasks.maintenance_facts import Holder, TableFacts
 from tasks.models import Frozen
 
 #: A table of fewer pages is read whole in no time: whether its pages are all-visible changes nothing.
@@ -27,9 +27,15 @@ class Need(Frozen):
     vacuum: bool = False
     analyze: bool = False
     freeze: bool = False
+    dead: bool = False
     reasons: tuple[str, ...] = ()
     urgency: float = 0
-    held_by: str = ""
+    holder: Holder | None = None
+
+    @property
+    def held_by(self) -> str:
+        """Who keeps its dead rows, in words; empty where nobody does."""
+        return self.holder.words if self.holder else ""
 
 
 def needs(
@@ -40,23 +46,20 @@ def needs(
     ``counters_lost``: the server's statistics were lost in a crash, so that the visibility map speaks instead.
     """
     found = [_need(table, policy, counters_lost) for table in tables]
-    held = [need.model_copy(update={"held_by": holding(need.table, holders)}) for need in found if need is not None]
+    held = [need.model_copy(update={"holder": holding(need.table, holders)}) for need in found if need is not None]
     return tuple(sorted(held, key=lambda need: (-need.urgency, need.table.name)))
 
 
-def holding(table: TableFacts, holders: Sequence[Holder]) -> str:
-    """Who keeps every dead row of a table from being removed; empty where a VACUUM can remove some.
+def holding(table: TableFacts, holders: Sequence[Holder]) -> Holder | None:
+    """Who keeps every dead row of a table from being removed; None where a VACUUM can remove some.
 
     Certain only where the last VACUUM ran while the holder was there already: what it left, and all that died since,
     the holder may still see.
     """
     if table.vacuumed is None or not table.dead:
-        return ""
-    return next((_named(one) for one in holders if one.since is not None and one.since < table.vacuumed), "")
-
-
-def _named(holder: Holder) -> str:
-    return f"{holder.kind} {holder.name}"
+        return None
+    before = (one for one in holders if one.holds_since is not None and one.holds_since < table.vacuumed)
+    return next(before, None)
 
 
 def _need(table: TableFacts, policy: MaintenancePolicy, counters_lost: bool) -> Need | None:
@@ -74,7 +77,8 @@ def _need(table: TableFacts, policy: MaintenancePolicy, counters_lost: bool) -> 
     # What a VACUUM reads anyhow is cheap to take statistics from: as autovacuum's two thresholds, they go together.
     analyze = bool(stale) or (bool(dead) and table.modified > 0)
     return Need(
-        table=table, vacuum=vacuum, analyze=analyze, freeze=bool(frozen), reasons=reasons, urgency=urgency
+        table=table, vacuum=vacuum, analyze=analyze, freeze=bool(frozen), dead=bool(dead), reasons=reasons,
+        urgency=urgency
     )
 
 

@@ -17,17 +17,13 @@ from tasks.analysis.units import megabytes
 from tasks.analysis.upkeep_advice import held_back, tuning
 from tasks.analysis.upkeep_needs import Need, needs
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import (
-    Action,
-    DaysLeft,
-    Facts,
-    IndexFacts,
-    MaintenancePlan,
-    StatementChange,
-)
+from tasks.maintenance_facts import Facts, IndexFacts
+from tasks.maintenance_models import Action, DaysLeft, MaintenancePlan, StatementChange
 
 VACUUM_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
 REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for older transactions"
+#: What has a VACUUM leave out the mark of the database's oldest table; PostgreSQL 16 and later.
+SKIPS_THE_MARK = "SKIP_DATABASE_STATS"
 #: Bytes a second, until the ledger knows better.
 SPEEDS = {"vacuum": 60e6, "analyze": 120e6, "reindex": 25e6, "drop_leftover": 1e9}
 #: A rebuild writes the new index and as much again into the log.
@@ -115,13 +111,15 @@ def _tables(found: Sequence[Need], version: int, pace: dict[str, float]) -> Iter
             statement=vacuum_statement(table.quoted, version, freeze=need.freeze, analyze=need.analyze) if need.vacuum
             else f"ANALYZE {table.quoted}",
             reasons=need.reasons, gain=_gain(need), lock=VACUUM_LOCK, bytes=table.bytes,
-            seconds=_seconds(table.bytes, pace[kind]), freeze=need.freeze, analyze=need.analyze, held_by=need.held_by,
+            seconds=_seconds(table.bytes, pace[kind]), freeze=need.freeze, analyze=need.analyze, dead=need.dead,
+            held_by=need.held_by, held_pid=need.holder.pid if need.holder else 0,
+            held_since=need.holder.since if need.holder and need.holder.pid else None,
         )  # fmt: skip
 
 
 def vacuum_statement(quoted: str, version: int, *, freeze: bool, analyze: bool) -> str:
     """The statement of a VACUUM. The database's own mark of its oldest table is set once, at the end."""
-    options = ["FREEZE"] * freeze + ["ANALYZE"] * analyze + ["SKIP_DATABASE_STATS"] * (version >= 160000)
+    options = ["FREEZE"] * freeze + ["ANALYZE"] * analyze + [SKIPS_THE_MARK] * (version >= 160000)
     return f"VACUUM ({', '.join(options)}) {quoted}" if options else f"VACUUM {quoted}"
 
 
@@ -174,9 +172,22 @@ def fits(action: Action, left: timedelta) -> bool:
     return action.light or action.seconds <= left.total_seconds()
 
 
-def merged(fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str]) -> MaintenancePlan:
-    """A plan that goes on with one that was broken off: what is done is out, what the counters forgot is in again."""
+def with_heavy(plan: MaintenancePlan, later: MaintenancePlan) -> MaintenancePlan:
+    """A plan whose heavy part, and advice, are of a later look. What a rehearsal has measured stays measured."""
+    measured = {action.key: action for action in plan.actions if action.measured}
+    heavy = [measured.get(action.key, action) for action in later.actions if not action.light]
+    actions = tuple(_in_order([*(action for action in plan.actions if action.light), *heavy]))
+    return plan.model_copy(update={"actions": actions, "advice": later.advice, "digest": digest(actions)})
+
+
+def merged(
+    fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str], lately: frozenset[str]
+) -> MaintenancePlan:
+    """A plan that goes on with one that was broken off: what the counters forgot is in again, unless it is ``done``.
+
+    What is seen as needed is out where it was done ``lately``, in the same window.
+    """
     known = {action.key for action in fresh.actions}
     again = [action for action in before if action.key not in known | done and not action.refused]
-    actions = tuple(_in_order([*(one for one in fresh.actions if one.key not in done), *again]))
+    actions = tuple(_in_order([*(one for one in fresh.actions if one.key not in lately), *again]))
     return fresh.model_copy(update={"actions": actions, "digest": digest(actions)})

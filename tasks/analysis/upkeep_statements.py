@@ -6,7 +6,13 @@ evicted and came back. What was counted since is told instead, and that it is le
 
 from __future__ import annotations
 
-from tasks.maintenance_models import StatementChange, StatementFacts, StatementsSnapshot
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+from tasks.maintenance_facts import StatementFacts, StatementsSnapshot
+from tasks.maintenance_models import StatementChange
+from tasks.models import Measurement
 
 #: A statement that takes less of the whole is not told.
 SHOWN = 15
@@ -30,6 +36,17 @@ def means(now: StatementsSnapshot, then: StatementsSnapshot | None) -> dict[str,
     earlier = {} if then is None or _reset_since(now, then) else {one.id: one for one in then.statements}
     found = [_change(one, earlier.get(one.id), {}) for one in now.statements]
     return {one.id: one.mean_ms for one in found if one.calls}
+
+
+def mean_times(calls: Sequence[Measurement], milliseconds: Sequence[Measurement]) -> list[tuple[datetime, float]]:
+    """The mean time of what ran between two looks at the counters; nothing of a stretch in which they were reset."""
+    totals = {one.at: one.value for one in milliseconds}
+    looks = [(one.at, one.value, totals[one.at]) for one in calls if one.at in totals]
+    return [
+        (at, (total - total_before) / (count - count_before))
+        for (_, count_before, total_before), (at, count, total) in pairwise(looks)
+        if count > count_before and total >= total_before
+    ]
 
 
 def since(now: StatementsSnapshot, then: StatementsSnapshot | None) -> str:

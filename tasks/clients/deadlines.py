@@ -17,7 +17,6 @@ BUILD = timedelta(minutes=30)
 EXECUTION = timedelta(minutes=60)
 SQL_OPERATION = timedelta(minutes=90)
 QUERY = timedelta(minutes=4)
-NOTIFICATION = timedelta(seconds=20)
 #: GitHub gives a receiver ten seconds: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks
 ACKNOWLEDGEMENT = timedelta(seconds=8)
 
@@ -29,3 +28,5 @@ STATEMENT = timedelta(seconds=60)
 LOCK = timedelta(seconds=5)
 #: One statement that reads a whole table: a hundred gigabytes at 30 MB/s.
 WHOLE_TABLE = timedelta(hours=1)
+#: One statement that measures an index or a table which is only suspected.
+MEASUREMENT = timedelta(minutes=5)

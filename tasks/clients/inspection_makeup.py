@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.backup_models import Catalogue, Sequence
 from tasks.clients import catalogue_sql
 from tasks.clients import inspection_sql as sql
-from tasks.clients.inspection_statements import Statements, escaped
+from tasks.clients.statements import Statements, escaped
 
 
 class Makeup(Statements):

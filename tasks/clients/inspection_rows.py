@@ -14,7 +14,7 @@ from typing import Any
 from tasks.backup_models import Beat, Chunk, Reference, TableContent
 from tasks.clients import deadlines
 from tasks.clients import inspection_sql as sql
-from tasks.clients.inspection_statements import Statements, escaped
+from tasks.clients.statements import Statements, escaped
 from tasks.errors import BadInput
 from tasks.estate.drills import ObjectReferences, TableRule
 

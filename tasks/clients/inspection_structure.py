@@ -11,7 +11,7 @@ from tasks.backup_models import Corruption
 from tasks.clients import deadlines
 from tasks.clients import inspection_sql as sql
 from tasks.clients.inspection_rows import Relation
-from tasks.clients.inspection_statements import Statements, escaped
+from tasks.clients.statements import Statements, escaped
 from tasks.errors import NotAllowed
 
 MOST_CORRUPTIONS = 5

@@ -18,7 +18,8 @@ from tasks.clients import deadlines
 from tasks.clients import upkeep_index_sql as index_sql
 from tasks.clients import upkeep_sql as sql
 from tasks.clients.postgres import masked
-from tasks.maintenance_models import (
+from tasks.clients.statements import Statements
+from tasks.maintenance_facts import (
     ForeignKeyFacts,
     Holder,
     IndexFacts,
@@ -52,7 +53,7 @@ class Upkeep:
         from tasks.clients.database_errors import translated
 
         engine = engines.postgres(
-            engines.parse(self._url, "a database"), self._application, deadlines.WHOLE_TABLE, AS_LOGIN
+            engines.parse(self._url, "a database"), self._application, deadlines.MEASUREMENT, AS_LOGIN
         ).execution_options(isolation_level="AUTOCOMMIT")
         with translated("connecting", self.where):
             connection = engine.connect()
@@ -70,11 +71,12 @@ class Upkeep:
         return engines.where(engines.parse(self._url, "a database"))
 
 
-class Look:
+class Look(Statements):
     """What one session can tell. Not to be used by two threads at once."""
 
     def __init__(self, connection: Connection, where: str, read_only: bool) -> None:
-        self._connection, self._where, self._server_is_read_only = connection, where, read_only
+        super().__init__(connection, where, deadlines.MEASUREMENT)
+        self._server_is_read_only = read_only
 
     def server(self) -> ServerFacts:
         """The server and the database as a whole; of one in recovery, only that it is."""
@@ -169,17 +171,6 @@ class Look:
         found = self._rows(f"looking for {extension}", sql.EXTENSION_SCHEMA, name=extension)
         return str(found[0][0]) if found else None
 
-    def _one(self, what: str, statement: str, **parameters: Any) -> Any:
-        return self._rows(what, statement, **parameters)[0]
-
-    def _rows(self, what: str, statement: str, **parameters: Any) -> list[Any]:
-        from sqlalchemy import text
-
-        from tasks.clients.database_errors import translated
-
-        with translated(what, self._where):
-            return list(self._connection.execute(text(statement), parameters))
-
 
 def _table(row: Any) -> TableFacts:
     return TableFacts(
@@ -220,6 +211,7 @@ def _holder(row: Any) -> Holder:
     name = f"pid {row.name}" if row.kind == "session" else row.name
     return Holder(
         kind=row.kind, name=f"{name} ({who})" if who else name, since=_utc_or_none(row.since),
+        holds_since=_utc_or_none(row.holds_since), pid=int(row.name) if row.kind == "session" else 0,
         xid_age=row.xid_age or 0, way_out=way_out,
     )  # fmt: skip
 

@@ -14,22 +14,26 @@ BE_READ_ONLY = "SET default_transaction_read_only = on"
 #: Of PUBLIC but for ``pg_ls_waldir`` and other databases' sizes, which pg_monitor may read.
 SERVER = """
 SELECT clock_timestamp() AS at, current_setting('server_version_num')::int AS version,
-       pg_is_in_recovery() AS in_recovery, EXISTS (SELECT FROM pg_stat_wal_receiver) AS is_replica,
+       pg_is_in_recovery() AS in_recovery,
+       EXISTS (SELECT FROM pg_stat_wal_receiver) OR CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+            THEN pg_is_in_recovery() AND current_setting('primary_conninfo') <> '' ELSE false END AS is_replica,
        pg_has_role('pg_read_all_stats', 'USAGE') AS monitors, session_user::text AS user,
        pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') AS owns_database,
        (SELECT array_agg(extname::text ORDER BY extname) FROM pg_extension) AS extensions,
        pg_database_size(current_database()) AS database_bytes,
-       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+       (SELECT sum(numbackends) FROM pg_stat_database)::int AS connections,
        current_setting('max_connections')::int AS max_connections,
        (SELECT count(*) FROM pg_stat_replication) AS replicas
 """
-#: Not to be asked of a server in recovery: it gives no transaction ids.
+#: Not to be asked of a server in recovery: it gives no transaction ids. The counters of a database that were never set
+#: to zero have no time; those of the background writer have one, since a crash loses all of them at once.
 COUNTERS = """
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS next_xid,
        (SELECT next_multixact_id::text::int8 FROM pg_control_checkpoint()) AS next_mxid,
        (SELECT CASE WHEN blks_hit + blks_read > 10000 THEN blks_hit::float8 / (blks_hit + blks_read) END
           FROM pg_stat_database WHERE datname = current_database()) AS cache_hit,
-       (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) AS stats_reset
+       greatest((SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()),
+                (SELECT stats_reset FROM pg_stat_bgwriter)) AS stats_reset
 """
 #: PostgreSQL 17 and later.
 CHECKPOINTS = """
@@ -114,6 +118,7 @@ SELECT s.schemaname || '.' || s.sequencename AS name, s.last_value AS last, s.in
 #: are seen by members of pg_read_all_stats.
 HOLDERS = """
 SELECT 'session' AS kind, a.pid::text AS name, a.xact_start AS since,
+       greatest(a.xact_start, a.query_start, CASE WHEN a.backend_xmin IS NULL THEN a.state_change END) AS holds_since,
        greatest(age(a.backend_xmin), age(a.backend_xid)) AS xid_age, coalesce(a.application_name, '') AS who,
        coalesce(a.usename::text, '') AS of_user, coalesce(a.state, '') AS state
   FROM pg_stat_activity a
@@ -121,16 +126,16 @@ SELECT 'session' AS kind, a.pid::text AS name, a.xact_start AS since,
    AND a.datname = current_database() AND a.backend_type = 'client backend' AND a.xact_start IS NOT NULL
    AND a.query !~* '^\\s*vacuum'
 UNION ALL
-SELECT 'prepared transaction', gid, prepared, age(transaction), '', owner::text, '' FROM pg_prepared_xacts
+SELECT 'prepared transaction', gid, prepared, prepared, age(transaction), '', owner::text, '' FROM pg_prepared_xacts
  WHERE database = current_database()
 UNION ALL
-SELECT 'replication slot', slot_name::text, NULL, greatest(age(xmin), age(catalog_xmin)), '', '',
+SELECT 'replication slot', slot_name::text, NULL, NULL, greatest(age(xmin), age(catalog_xmin)), '', '',
        CASE WHEN active THEN 'active' ELSE 'inactive' END
   FROM pg_replication_slots WHERE xmin IS NOT NULL OR catalog_xmin IS NOT NULL
 UNION ALL
-SELECT 'replica', coalesce(application_name, pid::text), NULL, age(backend_xmin), '', '', state
+SELECT 'replica', coalesce(application_name, pid::text), NULL, NULL, age(backend_xmin), '', '', state
   FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
- ORDER BY 4 DESC NULLS LAST
+ ORDER BY xid_age DESC NULLS LAST
 """
 
 EXTENSION_SCHEMA = """

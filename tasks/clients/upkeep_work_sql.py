@@ -31,40 +31,44 @@ SELECT /* caretaker */ format('%I.%I', n.nspname, c.relname) AS quoted, n.nspnam
    AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)
  ORDER BY 1
 """
-#: Transactions that a REINDEX CONCURRENTLY would wait for, the oldest first.
-OLD_TRANSACTIONS = """
+#: Transactions that a REINDEX CONCURRENTLY would wait for, the oldest first: those with a snapshot, and those that hold
+#: a lock on the table with which one may write to it.
+IN_THE_WAY = """
 SELECT /* caretaker */ a.pid, coalesce(a.usename::text, '') AS of_user, coalesce(a.state, '') AS state,
        a.xact_start AS since
   FROM pg_stat_activity a
- WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.backend_xmin IS NOT NULL
+ WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.pid <> pg_backend_pid()
    AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
+   AND (a.backend_xmin IS NOT NULL OR EXISTS (
+        SELECT FROM pg_locks l
+         WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.relation = CAST(:table_oid AS oid)
+           AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')))
  ORDER BY a.xact_start
 """
 
-#: Whether a session still holds a snapshot that it took before.
+#: Whether a session is still in the transaction that it began then. Its process may be at its next one by now.
 STILL_OPEN = """
 SELECT /* caretaker */ 1 FROM pg_stat_activity
- WHERE pid = :pid AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+ WHERE pid = :pid AND xact_start = CAST(:since AS timestamptz)
+   AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
 """
 
-#: Who waits for us, also behind us in a queue, and for how long. Locks are seen by everybody.
-BLOCKED = """
-SELECT /* caretaker */ l.pid,
-       extract(epoch FROM clock_timestamp() - coalesce(l.waitstart, clock_timestamp()))::float8 AS seconds
-  FROM pg_locks l
- WHERE NOT l.granted AND l.pid <> ALL(:ours) AND pg_blocking_pids(l.pid) && CAST(:ours AS int[])
-"""
-#: Sessions of others that were at work in the last seconds; without pg_read_all_stats, all of them.
-OTHERS = """
-SELECT /* caretaker */ count(*) FROM pg_stat_activity a
- WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.pid <> pg_backend_pid()
-   AND coalesce(a.backend_type, 'client backend') = 'client backend'
-   AND coalesce(a.application_name, '') NOT LIKE 'caretaker%'
-   AND (a.state IS NULL OR a.state = 'active' OR a.state_change > clock_timestamp() - interval '5 seconds')
-"""
-#: How far the furthest replica is behind, in bytes. Needs pg_monitor; without it NULL.
-LAG = """
-SELECT /* caretaker */ max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn))::float8 FROM pg_stat_replication
+#: Who is disturbed. ``blocked``: how long the session that waits longest for us has waited, also behind us in a queue;
+#: locks are seen by everybody. ``lag``: how many bytes the furthest replica is behind; NULL without pg_monitor.
+#: ``others``: sessions that were at work in the last seconds; without pg_read_all_stats, all of them.
+DISTURBED = """
+SELECT /* caretaker */
+       (SELECT max(greatest(0.001, extract(epoch FROM clock_timestamp() - coalesce(l.waitstart, clock_timestamp()))))
+          FROM pg_locks l
+         WHERE cardinality(CAST(:ours AS int[])) > 0 AND NOT l.granted AND l.pid <> ALL(CAST(:ours AS int[]))
+           AND pg_blocking_pids(l.pid) && CAST(:ours AS int[]))::float8 AS blocked,
+       (SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) FROM pg_stat_replication)::float8 AS lag,
+       (SELECT count(*) FROM pg_stat_activity a
+         WHERE a.datname = current_database() AND a.pid <> ALL(CAST(:ours AS int[])) AND a.pid <> pg_backend_pid()
+           AND coalesce(a.backend_type, 'client backend') = 'client backend'
+           AND coalesce(a.application_name, '') NOT LIKE 'caretaker%'
+           AND (a.state IS NULL OR a.state = 'active' OR a.state_change > clock_timestamp() - interval '5 seconds')
+       ) AS others
 """
 #: A small piece of work whose time tells how busy the server is, where pg_stat_statements does not.
 PROBE = "SELECT /* caretaker */ count(*) FROM pg_class WHERE relpages > 0"

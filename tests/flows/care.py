@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from pydantic import SecretStr
 
 from tasks.clients import engines
 from tasks.maintenance_models import MaintenanceVerdict
@@ -34,6 +36,13 @@ class Cared:
             host=url.query["host"], user=url.username, password=url.password, dbname=url.database, autocommit=True,
             options=options,
         )
+
+    def point_at(self, sockets: Path) -> None:
+        """Make the connection string lead to the server of another folder of sockets."""
+        secrets, name = self.sample.site.secrets, self.database.url_secret
+        url = engines.parse(secrets.access(SecretPin(secret=name, version="latest")), "a database")
+        there = url.update_query_dict({"host": str(sockets)}).render_as_string(hide_password=False)
+        secrets.add_version(name, SecretStr(there))
 
     def care(self, **parameters: Any) -> MaintenanceVerdict:
         """Run the flow; its verdict, whatever it is."""

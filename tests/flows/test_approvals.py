@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.exceptions import Pause
-from prefect.flow_engine import run_flow_async
 from prefect.states import Scheduled
 
 from deployments.stack.unanswered import Unanswered
@@ -23,6 +19,8 @@ from tasks.approvals import Question, approve, digest_of
 from tasks.locks import services_locked
 from tasks.models import Change
 from tasks.site import open_site
+from tests.flows.suspended import SuspendedRun as Run
+from tests.flows.suspended import with_run as of_a_deployment
 from tests.inbox import Inbox, inbox
 from tests.sample import Sample, run
 from tests.stack import Stack
@@ -50,35 +48,6 @@ async def needs_approval(estate: str, given: str = "", seconds: float = 300) -> 
     return "done"
 
 
-class Run:
-    """A run of a deployment, carried out in the test's own process each time a worker would start it."""
-
-    def __init__(self, client: PrefectClient, run: Any) -> None:
-        self.client, self.id = client, run.id
-
-    async def work(self) -> Any:
-        """Carry the run out until it ends or is suspended; its state."""
-        run = await self.client.read_flow_run(self.id)
-        with suppress(Pause):
-            await run_flow_async(needs_approval, flow_run=run, parameters=run.parameters, return_type="state")
-        return await self.state()
-
-    async def another(self) -> Run:
-        """Another run of the same deployment, with the same parameters."""
-        run = await self.client.read_flow_run(self.id)
-        return Run(
-            self.client, await self.client.create_flow_run_from_deployment(run.deployment_id, parameters=run.parameters)
-        )
-
-    async def state(self) -> Any:
-        return (await self.client.read_flow_run(self.id)).state
-
-    async def resume(self, **form: Any) -> str:
-        """Send the form, as the UI does; whether it was taken."""
-        answer = await self.client.resume_flow_run(self.id, run_input=form)
-        return answer.status.value
-
-
 @pytest.fixture
 def estate(stack: Stack, tmp_path: Path) -> Sample:
     APPLIED.clear()
@@ -87,15 +56,7 @@ def estate(stack: Stack, tmp_path: Path) -> Sample:
 
 
 def with_run(estate: Sample, steps: Callable[[Run], Any], **parameters: Any) -> Any:
-    async def both() -> Any:
-        async with get_client() as client:
-            deployment = await client.create_deployment(
-                flow_id=await client.create_flow(needs_approval), name=estate.project, entrypoint="here:needs_approval"
-            )
-            given = {"estate": str(estate.estate_file), **parameters}
-            return await steps(Run(client, await client.create_flow_run_from_deployment(deployment, parameters=given)))
-
-    return asyncio.run(both())
+    return of_a_deployment(needs_approval, estate.project, {"estate": str(estate.estate_file), **parameters}, steps)
 
 
 def written(estate: Sample) -> list[Change]:

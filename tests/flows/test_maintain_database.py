@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from deployments.run import run_flow
-from tasks.errors import Conflict
+from embedded.postgres import Cluster
+from flows.maintain_database import maintain_database
+from localcloud.sql.roles import ADMIN
+from tasks.approvals import Question
+from tasks.errors import Conflict, Refused
 from tasks.maintenance_models import Effect, MaintenanceVerdict
+from tasks.models import Change
 from tasks.upkeep_store import ACTION, DEAD, SIZE, XID, opened
 from tests import planted
 from tests.flows.care import Cared
-from tests.sample import Sample
+from tests.flows.suspended import SuspendedRun, with_run
+from tests.sample import ROOT, Sample
 from tests.stack import Stack
+from tests.standby import standby_of
 
 pytestmark = pytest.mark.stack
+#: Settings that tell where a server is.
+WHERE = ("data_directory", "unix_socket_directories")
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +197,106 @@ def test_a_window_that_is_over_is_followed_by_one_that_still_knows_what_was_done
     after = opened(cared.database, over, timedelta(minutes=5), ())
     assert after.began == before.began
     assert after.until > now
+
+
+def test_a_run_that_is_pointed_at_a_standby_is_refused_in_one_line(
+    cared: Cared, stack: Stack, short_folder: Path
+) -> None:
+    with cared.connect("-c role=none") as connection:
+        data, sockets = (Path(connection.execute(f"SHOW {name}").fetchall()[0][0]) for name in WHERE)
+    after = max((call.seq for call in stack.control.calls(project=cared.sample.project)), default=0)
+    with standby_of(Cluster(data, sockets, superuser=ADMIN), short_folder / "care") as standby:
+        cared.point_at(standby.socket_dir)
+        try:
+            outcome = cared.outcome()
+        finally:
+            cared.point_at(sockets)
+    assert isinstance(outcome, Refused)
+    assert "is a read-only replica; name its primary instead" in str(outcome)
+    assert "\n" not in str(outcome)
+    writes = stack.control.calls(project=cared.sample.project, writes_only=True, after=after)
+    assert {call.method for call in writes} <= {"SecretManagerService.AddSecretVersion"}, "the test's own"
+
+
+# --- approved by a person on the form --------------------------------------------------------------------------------
+
+
+def shelve(cared: Cared, name: str) -> None:
+    """A table of which most is deleted: its index is bloated once a VACUUM has emptied it, and not before."""
+    with cared.connect() as connection:
+        connection.execute(f"CREATE TABLE {name} (id int, note text) WITH (autovacuum_enabled = off)")
+        connection.execute(f"INSERT INTO {name} SELECT i, md5(i::text) FROM generate_series(1, 60000) i")
+        connection.execute(f"CREATE INDEX {name}_note ON {name} (note)")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        connection.execute(f"VACUUM ANALYZE {name}")
+        connection.execute(f"DELETE FROM {name} WHERE id % 10 <> 0")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+
+
+def index_sizes(cared: Cared) -> dict[str, int]:
+    with cared.connect() as connection:
+        found = connection.execute(
+            "SELECT relname, pg_relation_size(oid) FROM pg_class WHERE relname ~ '^shelf_._note' ORDER BY 1"
+        ).fetchall()
+    return dict(found)
+
+
+def asked(cared: Cared) -> list[Change]:
+    """The questions and answers of this database's care in the ledger, the oldest first."""
+    found = cared.sample.site.ledger.changes(kind="approval", subject="maintain-database", limit=100)
+    return [one for one in reversed(found) if one.inputs["project"] == cared.sample.project]
+
+
+def test_what_a_person_approves_on_the_form_is_done_by_the_resumed_run_and_a_changed_plan_is_asked_again(
+    cared: Cared, whole: MaintenanceVerdict
+) -> None:
+    assert whole.verdict == "maintained"
+    shelve(cared, "shelf_a")
+    before = len(asked(cared))
+
+    async def steps(run: SuspendedRun) -> Any:
+        assert (await run.work()).name == "Suspended"
+        with cared.sample.site.ledger.lock(f"{cared.sample.project}/maintenance/pyplots"):
+            pass  # a run that waits for a person holds up nobody
+        assert await run.resume(decision="approve", name="Ada") == "ACCEPT"
+        shelve(cared, "shelf_b")
+        assert (await run.work()).name == "Suspended"
+        assert all(size > 2_000_000 for size in index_sizes(cared).values()), "nothing of it was done"
+        assert await run.resume(decision="approve", name="Ada", reason="both") == "ACCEPT"
+        return await run.work_elsewhere(ROOT / "flows" / "maintain_database.py")
+
+    assert with_run(maintain_database, "care", request_of(cared), steps).is_completed()
+    assert set(index_sizes(cared)) == {"shelf_a_note", "shelf_b_note"}
+    assert all(size < 1_000_000 for size in index_sizes(cared).values())
+    first, again, decided = asked(cared)[before:]
+    assert "REINDEX INDEX CONCURRENTLY public.shelf_a_note" in first.inputs["plan"], "seen after the VACUUM"
+    assert "is void: the plan has changed since" in again.inputs["note"]
+    assert "REINDEX INDEX CONCURRENTLY public.shelf_b_note" in again.inputs["plan"]
+    assert (decided.verdict, decided.after["by"], decided.after["reason"]) == ("approved", "Ada", "both")
+    assert decided.inputs["digest"] == again.inputs["digest"] != first.inputs["digest"]
+
+
+def test_a_question_that_nobody_answers_ends_with_nothing_done_and_the_next_run_asks_again(
+    cared: Cared, whole: MaintenanceVerdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert whole.verdict == "maintained"
+    shelve(cared, "shelf_c")
+    size, before = index_sizes(cared)["shelf_c_note"], len(asked(cared))
+    monkeypatch.setattr("tasks.upkeep_care.Question", partial(Question, patience=timedelta(seconds=1)))
+
+    async def steps(run: SuspendedRun) -> tuple[Any, Any]:
+        assert (await run.work()).name == "Suspended"
+        await asyncio.sleep(1.2)
+        assert await run.resume(decision="approve") in ("REJECT", "ABORT")
+        return await run.state(), await (await run.another()).work()
+
+    ended, again = with_run(maintain_database, "late", request_of(cared), steps)
+    assert (ended.is_failed(), "never resumed" in ended.message) == (True, True)
+    assert again.name == "Suspended"
+    assert index_sizes(cared)["shelf_c_note"] == size
+    first, second = asked(cared)[before:]
+    assert first.inputs["digest"] == second.inputs["digest"]
+
+
+def request_of(cared: Cared) -> dict[str, Any]:
+    return {"request": {"estate": str(cared.sample.estate_file)}}

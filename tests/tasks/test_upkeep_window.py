@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,16 +18,23 @@ import pytest
 from pydantic import SecretStr
 
 from embedded.postgres import Cluster
+from embedded.unprivileged import give
 from tasks.analysis.upkeep_plan import plan
 from tasks.clients.upkeep import Upkeep
-from tasks.clients.upkeep_work import Workshop, skipped
-from tasks.errors import Missing, NotAllowed, Refused
+from tasks.clients.upkeep_work import Workshop
+from tasks.clients.upkeep_worker import BrokenOff, skipped
+from tasks.errors import Missing, NotAllowed, Refused, TransientError
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Action, Effect, Facts
+from tasks.maintenance_facts import Facts
+from tasks.maintenance_models import Action, Effect
 from tasks.upkeep_look import refuse_unfit, see
-from tasks.upkeep_window import PACES, Window
+from tasks.upkeep_oversight import PACES, Oversight
+from tasks.upkeep_window import Window
+from tests import planted
+from tests.standby import standby_of
 
 SLOWEST = len(PACES) - 1
+GUARDS = "application_name = 'caretaker-maintenance guard'"
 POLICY = MaintenancePolicy(lock_timeout_seconds=0.5)
 
 
@@ -80,7 +89,7 @@ def vacuum(table: str) -> Action:
     quoted = f"public.{table}"
     return Action(
         kind="vacuum", target=quoted, quoted=quoted, oid=0, table=quoted, table_oid=0, statement=f"VACUUM {quoted}",
-        reasons=("dead rows",), gain="", lock="",
+        reasons=("dead rows",), gain="", lock="", dead=True,
     )  # fmt: skip
 
 
@@ -185,6 +194,34 @@ def test_what_an_older_transaction_still_sees_is_told_as_held_back(kept: Kept) -
     assert (effect.ended, "still seen" in effect.why) == ("held_back", True)
 
 
+def test_only_the_very_transaction_that_held_rows_back_keeps_us_from_trying(dead: Kept) -> None:
+    with dead.transaction("SELECT count(*) FROM small") as reader:
+        pid = reader.info.backend_pid
+        (since,) = dead.rows(f"SELECT xact_start FROM pg_stat_activity WHERE pid = {pid}")[0]
+        held = {"held_by": f"session pid {pid}", "held_pid": pid, "held_since": since}
+        (still,) = dead.run(vacuum("small").model_copy(update=held), guarded=False)
+        reader.execute("COMMIT")
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT count(*) FROM small")
+        (another,) = dead.run(vacuum("small").model_copy(update=held), guarded=False)
+    assert (still.ended, another.ended) == ("held_back", "done")
+
+
+def test_the_database_learns_its_oldest_table_once_all_are_done(cluster: Cluster, dead: Kept) -> None:
+    """By a user who owns nothing and may maintain the table: the statement needs no right."""
+    with cluster.connect("app") as admin:
+        planted.burn(admin, 500)
+        admin.execute("VACUUM (FREEZE, SKIP_DATABASE_STATS)")
+        admin.execute("GRANT MAINTAIN ON small TO plain")
+    age = "SELECT age(datfrozenxid) FROM pg_database WHERE datname = 'app'"
+    before = dead.rows(age)[0][0]
+    skips = {"statement": "VACUUM (SKIP_DATABASE_STATS) public.small"}
+    (effect,) = Kept(cluster, "plain").run(vacuum("small").model_copy(update=skips), guarded=False)
+    dead.execute("REVOKE MAINTAIN ON small FROM plain")
+    assert effect.ended == "done"
+    assert dead.rows(age)[0][0] < 500 <= before
+
+
 # --- not in anybody's way --------------------------------------------------------------------------------------------
 
 
@@ -257,6 +294,22 @@ def test_a_rebuild_is_not_begun_while_an_old_transaction_is_open(kept: Kept, mon
     assert effect.ended == "held_back"
 
 
+def test_a_rebuild_is_not_begun_while_an_idle_transaction_has_written_to_the_table(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At READ COMMITTED it has no snapshot, and its lock is waited for all the same."""
+    monkeypatch.setattr("tasks.upkeep_window.OLDER", timedelta(0))
+    with kept.connect() as writer:
+        writer.execute("BEGIN")
+        writer.execute("UPDATE large SET note = note WHERE id = 1")
+        (effect,) = kept.run(reindex("large_note", oid_of(kept, "large")), guarded=False)
+        assert f"pid {writer.info.backend_pid}" in effect.why
+        with Workshop(kept.url, None).worker() as worker:
+            elsewhere = worker.in_the_way(reindex("none", oid_of(kept, "small")), [], timedelta(0))
+        writer.execute("ROLLBACK")
+    assert (effect.ended, elsewhere) == ("held_back", [])
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -294,21 +347,67 @@ def test_a_read_only_database_is_refused(cluster: Cluster) -> None:
         refuse_unfit(server, "app", "db")
 
 
-def test_a_replica_and_a_server_in_recovery_are_refused(cluster: Cluster, short_folder: Path) -> None:
-    copy = Cluster(short_folder / "re" / "data", short_folder / "re" / "s")
-    copy.data.parent.mkdir()
-    cluster.copy_to(copy.data)
-    (copy.data / "standby.signal").touch()
-    from embedded.unprivileged import give
+def test_a_server_in_recovery_is_refused_and_so_is_a_replica_whose_primary_is_gone(
+    cluster: Cluster, short_folder: Path
+) -> None:
+    folder, found = short_folder / "re", []
+    folder.mkdir()
+    cluster.copy_to(folder / "data")
+    (folder / "data" / "standby.signal").touch()
+    give(folder / "data")
+    for settings in ({}, {"primary_conninfo": "host=/nowhere"}):
+        copy = Cluster(folder / "data", folder / "s", settings=settings)
+        copy.start()
+        try:
+            with Upkeep(Kept(copy).url).session() as look:
+                found.append(look.server())
+        finally:
+            copy.stop("immediate")
+    for server, words in zip(found, ("is in recovery; wait until it is over", "is a read-only replica"), strict=True):
+        with pytest.raises(Refused, match=words):
+            refuse_unfit(server, "app", "db")
 
-    give(copy.data)
-    copy.start()
-    try:
-        with Upkeep(Kept(copy).url).session() as look:
-            server = look.server()
-    finally:
-        copy.stop("immediate")
-    with pytest.raises(Refused, match="is in recovery; wait until it is over"):
-        refuse_unfit(server, "app", "db")
-    with pytest.raises(Refused, match="is a read-only replica; name its primary"):
-        refuse_unfit(server.model_copy(update={"is_replica": True}), "app", "db")
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
+def test_the_guard_sees_a_replica_fall_behind_and_lets_go_when_it_has_caught_up(
+    cluster: Cluster, dead: Kept, short_folder: Path
+) -> None:
+    shop, until = Workshop(dead.url, None), datetime.now(UTC) + timedelta(seconds=60)
+    guard = Oversight(shop, POLICY, until, guarded=True, pace=0)
+    with standby_of(cluster, short_folder / "sb") as standby, ThreadPoolExecutor(1) as pool, shop.worker() as worker:
+        watching = pool.submit(guard.watch_over)
+        guard.await_go()
+        with standby.connect() as admin:
+            admin.execute("SELECT pg_wal_replay_pause()")
+            with guard.at_work(worker):
+                dead.execute("CREATE TABLE filler AS SELECT repeat(md5(i::text), 60) FROM generate_series(1, 10000) i")
+                began = time.monotonic()
+                with pytest.raises(BrokenOff):
+                    worker.run("VACUUM large", timedelta(seconds=30), timedelta(seconds=1), 100.0, "vacuum of large")
+            assert time.monotonic() - began < 5
+            assert re.fullmatch(r"a replica is \d+ MB behind", guard.why)
+            admin.execute("SELECT pg_wal_replay_resume()")
+        guard.await_go()
+        guard.end()
+        watching.result()
+    (pause,) = guard.pauses
+    assert 0 < pause.seconds < 10
+
+
+def test_without_its_guard_nothing_goes_on_and_nothing_begins(dead: Kept) -> None:
+    shop, until = Workshop(dead.url, None), datetime.now(UTC) + timedelta(seconds=30)
+    guard = Oversight(shop, POLICY, until, guarded=True, pace=0)
+    with ThreadPoolExecutor(1) as pool, shop.worker() as worker:
+        watching = pool.submit(guard.watch_over)
+        guard.await_go()
+        with guard.at_work(worker):
+            ended = dead.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {GUARDS}")
+            with pytest.raises(BrokenOff):
+                worker.run("VACUUM large", timedelta(seconds=30), timedelta(seconds=1), 100.0, "vacuum of large")
+        with pytest.raises(BrokenOff, match="the guard is gone"), guard.at_work(worker):
+            raise AssertionError("it began")
+        with pytest.raises(TransientError):
+            watching.result()
+    assert ended == [(True,)]

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.analysis import upkeep_indexes as indexes
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import ForeignKeyFacts, IndexFacts
+from tasks.maintenance_facts import ForeignKeyFacts, IndexFacts
 
 NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 POLICY = MaintenancePolicy()
@@ -109,6 +109,10 @@ def test_an_index_is_idle_only_after_a_whole_quarter_without_a_scan() -> None:
     assert said(idle, reset=NOW - timedelta(days=100)) == {"idle": "unused index"}
     assert said(idle, reset=NOW - timedelta(days=10)) == {}
     assert said(idle, reset=None) == {}
+    assert said(index("scans", last_scan=NOW - timedelta(days=91)), reset=NOW - timedelta(days=100)) == {
+        "scans": "unused index"
+    }
+    assert said(index("scans", last_scan=NOW - timedelta(days=89)), reset=NOW - timedelta(days=100)) == {}
     assert said(index("key", scans=0, unique=True), reset=NOW - timedelta(days=100)) == {}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.analysis.upkeep_needs import holding, needs
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import Holder, TableFacts
+from tasks.maintenance_facts import Holder, TableFacts
 
 NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 POLICY = MaintenancePolicy()
@@ -71,15 +71,21 @@ def test_lost_counters_make_the_visibility_map_speak() -> None:
     assert need.vacuum
 
 
-def holder(since: datetime) -> Holder:
-    return Holder(kind="session", name="pid 7", since=since)
+def holder(since: datetime, holds_since: datetime | None = None) -> Holder:
+    return Holder(kind="session", name="pid 7", pid=7, since=since, holds_since=holds_since or since)
 
 
 def test_dead_rows_that_an_older_transaction_may_see_are_held_back() -> None:
-    tried = table(dead=300_000, vacuumed=NOW)
-    assert "pid 7" in holding(tried, [holder(NOW - timedelta(hours=1))])
+    tried, old = table(dead=300_000, vacuumed=NOW), holder(NOW - timedelta(hours=1))
+    assert holding(tried, [old]) == old
 
 
 def test_a_table_that_was_not_vacuumed_since_the_transaction_began_may_be_cleaned_in_part() -> None:
-    assert holding(table(dead=300_000), [holder(NOW)]) == ""
-    assert holding(table(dead=300_000, vacuumed=None), [holder(NOW)]) == ""
+    assert holding(table(dead=300_000), [holder(NOW)]) is None
+    assert holding(table(dead=300_000, vacuumed=None), [holder(NOW)]) is None
+
+
+def test_a_transaction_that_is_old_and_whose_snapshot_is_not_holds_nothing_for_certain() -> None:
+    """At READ COMMITTED each statement has a snapshot of its own; and an id is given with the first write."""
+    tried = table(dead=300_000, vacuumed=NOW - timedelta(minutes=5))
+    assert holding(tried, [holder(NOW - timedelta(hours=1), NOW - timedelta(minutes=1))]) is None

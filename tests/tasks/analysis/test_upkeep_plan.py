@@ -9,7 +9,8 @@ import pytest
 
 from tasks.analysis.upkeep_plan import SPEEDS, fits, merged, plan
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_models import DaysLeft, Facts, Holder, MaintenancePlan, ServerFacts
+from tasks.maintenance_facts import Facts, Holder, ServerFacts
+from tasks.maintenance_models import DaysLeft, MaintenancePlan
 from tests.tasks.analysis.test_upkeep_indexes import index
 from tests.tasks.analysis.test_upkeep_needs import table
 
@@ -87,7 +88,10 @@ def test_a_table_that_may_not_be_vacuumed_is_not_in_the_plan() -> None:
 
 
 def test_what_is_held_back_comes_last_and_its_holder_is_told() -> None:
-    holder = Holder(kind="session", name="pid 7 (app, idle)", since=NOW - timedelta(hours=2), way_out="end it")
+    began = NOW - timedelta(hours=2)
+    holder = Holder(
+        kind="session", name="pid 7 (app, idle)", pid=7, since=began, holds_since=began, way_out="end it"
+    )  # fmt: skip
     tables = (table("public.held", dead=900_000, vacuumed=NOW), table("public.dead", dead=300_000))
     told = made(facts(tables=tables, holders=(holder,), indexes=()))
     assert [(action.target, bool(action.held_by)) for action in told.actions] == [
@@ -111,14 +115,21 @@ def test_a_rebuild_that_does_not_fit_into_the_window_is_not_begun() -> None:
 def test_a_plan_goes_on_where_the_one_before_was_broken_off() -> None:
     before = made()
     left = made(facts(tables=(table("public.stale", modified=500_000),)))
-    on = merged(left, before.actions, frozenset({"vacuum public.dead", "reindex public.small"}))
+    done = frozenset({"vacuum public.dead", "reindex public.small"})
+    on = merged(left, before.actions, done, done)
     assert [action.target for action in on.actions] == [
         "public.stale", "public.x_ccnew", "public.broken", "public.large",
     ]  # fmt: skip
 
 
+def test_what_is_needed_once_more_after_its_window_is_done_once_more() -> None:
+    done = frozenset({"vacuum public.dead"})
+    on = merged(made(facts(indexes=())), made(facts(indexes=())).actions, done, frozenset())
+    assert "public.dead" in {action.target for action in on.actions}
+
+
 def test_what_the_counters_forgot_in_a_crash_is_still_done() -> None:
-    on = merged(made(facts(tables=(), indexes=())), made().actions, frozenset())
+    on = merged(made(facts(tables=(), indexes=())), made().actions, frozenset(), frozenset())
     assert {action.target for action in on.actions} == {action.target for action in made().actions}
 
 

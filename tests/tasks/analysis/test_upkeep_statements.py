@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tasks.analysis.upkeep_statements import changes, means, since
-from tasks.maintenance_models import StatementFacts, StatementsSnapshot
+from tasks.analysis.upkeep_statements import changes, mean_times, means, since
+from tasks.maintenance_facts import StatementFacts, StatementsSnapshot
+from tasks.models import Measurement
 
 THEN = datetime(2026, 8, 2, tzinfo=UTC)
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -48,6 +49,19 @@ def test_a_statement_that_did_not_run_is_not_told_and_a_new_one_is() -> None:
 
 def test_the_means_of_a_stretch_are_what_the_next_is_compared_with() -> None:
     assert means(shot(NOW, a=(300, 900.0)), shot(THEN, a=(100, 100.0))) == {"a": 4.0}
+
+
+def test_the_mean_between_two_looks_is_of_what_ran_between_them_and_none_over_a_reset() -> None:
+    days = [THEN + timedelta(days=number) for number in range(4)]
+
+    def seen(values: list[float]) -> list[Measurement]:
+        return [
+            Measurement(name="n", subject="s", value=value, unit="1", at=at)
+            for at, value in zip(days, values, strict=True)
+        ]
+
+    found = mean_times(seen([100, 300, 50, 150]), seen([100.0, 900.0, 10.0, 30.0]))
+    assert found == [(days[1], 4.0), (days[3], 0.2)]
 
 
 def test_a_first_look_says_since_when_it_was_counted() -> None:

@@ -1,11 +1,12 @@
-"""How a session of an inspection asks: one statement, and our error where it fails.
+"""How a session asks: one statement, and our error where it fails.
 
-Safety property: a statement that ran into its time limit is a ``TimedOut``, which no policy retries: the next attempt
-would take as long.
+Safety property: a statement that ran into a time limit so generous that the next attempt would take as long is a
+``TimedOut``, which no policy retries.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.clients import deadlines
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
 
 
 class Statements:
-    """A session and its statements. Not to be used by two threads at once."""
+    """A session and its statements. Not to be used by two threads at once.
 
-    def __init__(self, connection: Connection, where: str) -> None:
-        self._connection, self._where = connection, where
+    ``limit``: the session's time limit where another attempt would run into it again; None where it may succeed.
+    """
+
+    def __init__(
+        self, connection: Connection, where: str, limit: timedelta | None = deadlines.WHOLE_TABLE
+    ) -> None:
+        self._connection, self._where, self._limit = connection, where, limit
 
     def _one(self, what: str, statement: str, **parameters: Any) -> Any:
         return self._rows(what, statement, **parameters)[0]
@@ -28,7 +34,7 @@ class Statements:
 
         from tasks.clients.database_errors import translated
 
-        with translated(what, self._where, deadlines.WHOLE_TABLE):
+        with translated(what, self._where, self._limit):
             return list(self._connection.execute(text(statement), parameters))
 
     def _execute(self, what: str, statement: str) -> None:
@@ -36,7 +42,7 @@ class Statements:
 
         from tasks.clients.database_errors import translated
 
-        with translated(what, self._where, deadlines.WHOLE_TABLE):
+        with translated(what, self._where, self._limit):
             self._connection.execute(text(statement))
 
 
