@@ -109,8 +109,8 @@ async def the_deployments(client: PrefectClient) -> dict[str, Any]:
     for one in told.values():
         schedules = [{k: v for k, v in each.items() if k not in ("created", "updated")} for each in one["schedules"]]
         one["schedules"] = sorted(schedules, key=lambda each: each["slug"])
-        for passing in ("active_slots", "updated"):  # every five minutes a run takes a slot, and gives it back
-            (one["global_concurrency_limit"] or {}).pop(passing, None)
+        for name in ("active_slots", "updated"):  # every five minutes a run takes a slot, and gives it back
+            (one["global_concurrency_limit"] or {}).pop(name, None)
     return told
 
 
