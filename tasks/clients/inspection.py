@@ -47,7 +47,7 @@ class Inspector:
         with translated("connecting", self.where):
             connection = engine.connect()
         with connection:
-            yield Session(connection, self.where)
+            yield Session(connection, self.where, deadlines.WHOLE_TABLE)
 
     def each(self, items: Iterable[Item], work: Callable[[Session, Item], Answer], jobs: int) -> list[Answer]:
         """Do some work on every item, in ``jobs`` sessions at once; each takes the next item when it is free.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.clients import deadlines
-
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -21,9 +19,7 @@ class Statements:
     ``limit``: the session's time limit where another attempt would run into it again; None where it may succeed.
     """
 
-    def __init__(
-        self, connection: Connection, where: str, limit: timedelta | None = deadlines.WHOLE_TABLE
-    ) -> None:
+    def __init__(self, connection: Connection, where: str, limit: timedelta | None) -> None:
         self._connection, self._where, self._limit = connection, where, limit
 
     def _one(self, what: str, statement: str, **parameters: Any) -> Any:

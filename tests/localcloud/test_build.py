@@ -169,7 +169,6 @@ def test_a_folder_can_be_registered_as_an_image(tmp_path: Path, short_folder: Pa
         assert ran.stdout == "hi\n"
     finally:
         cloud.close()
-        cloud.sockets.rmdir()
 
 
 def test_a_build_sees_nothing_of_the_environment_but_where_packages_come_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[grpc.Chan
     server.stop(None).wait()
     cloud.requests.close()
     cloud.close()
-    cloud.sockets.rmdir()
 
 
 @pytest.fixture

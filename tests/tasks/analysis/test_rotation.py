@@ -210,9 +210,10 @@ def test_a_mark_that_is_not_ours_is_refused_and_ours_comes_back() -> None:
         rotation.read_mark(secret(URL, "E").model_copy(update={"annotations": {MARK: "mine"}}))
 
 
-def test_the_units_of_the_sample_are_a_login_of_two_secrets_and_a_token() -> None:
+def test_the_units_of_the_sample_are_a_login_of_two_secrets_and_each_generated_one() -> None:
     assert [(unit.kind, unit.secrets) for unit in rotation.units(ESTATE)] == [
-        ("database", (URL, PASSWORD)), ("generated", ("sync-token",)),
+        ("database", (URL, PASSWORD)), ("generated", ("sync-token",)), ("generated", ("github-webhook",)),
+        ("generated", ("n8n-webhook",)),
     ]  # fmt: skip
     assert rotation.units(ESTATE, (PASSWORD,)) == (LOGIN,)
 
