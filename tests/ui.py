@@ -60,6 +60,10 @@ class Ui:
         self._page.locator("a[href*='/artifacts/']").get_by_text(key, exact=True).first.click()
         self._page.locator("a[href*='/artifacts/artifact/']").first.click()
 
+    def search(self, words: str, text: str) -> None:
+        """Type into a search box: a list shows a page at a time, and other deployments may come first."""
+        self._page.get_by_placeholder(words).fill(text)
+
     def fill(self, label: str, text: str) -> None:
         self._page.get_by_label(label).fill(text)
 

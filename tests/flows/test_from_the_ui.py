@@ -74,6 +74,7 @@ def test_a_person_deploys_and_rolls_back_with_nothing_but_the_ui(
     with browser(stack.ui) as ui:
         ui.open()
         ui.click("Deployments", role="link")
+        ui.search("Search deployments", "deploy")
         ui.see("deploy")
         ui.picture("deployments")
 
