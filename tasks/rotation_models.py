@@ -72,6 +72,10 @@ class RotationMark(Frozen):
     old_user: str = ""
 
 
+#: How the reason of a reference begins that has a share of the traffic.
+SERVES = "serves "
+
+
 class Reference(Frozen):
     """Something that uses a version of a secret. ``version`` is as it is written there, a number or an alias.
 
@@ -92,6 +96,11 @@ class Reference(Frozen):
     why: str = ""
     until: datetime | None = None
     ours: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has a share of the traffic, as ``rotation_pins.leads`` says it."""
+        return self.why.startswith(SERVES)
 
     @property
     def number(self) -> int | None:

@@ -210,10 +210,15 @@ async def _failed(work: Work, error: OpsError) -> RotationOutcome:
 
 
 async def _take_back(work: Work, mark: RotationMark) -> None:
-    """Disable the orphans. With none in use the attempt is over, and so is its mark."""
+    """Disable the orphans. With none in use the attempt is over, and so is its mark.
+
+    Where a canary that could not be taken back serves what was made, the mark stays: the version is ours.
+    """
+    made = {version.number for version in rotation.made_under(work.ground.secrets[work.unit.main], mark)}
     for name, numbers in rotation.orphans(work.unit, work.ground, mark).items():
         await retire_versions(work.site, name, numbers)
-    if rotation.next_stage(work.unit, work.ground, mark).do == "begin":
+    in_canary = made & rotation.serving(work.ground, work.unit.main)
+    if not in_canary and rotation.next_stage(work.unit, work.ground, mark).do == "begin":
         await remove_mark(work.site, work.unit)
 
 

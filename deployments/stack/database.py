@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -70,10 +71,18 @@ def database_url(folder: Folder, name: str, driver: str) -> str:
 
 
 def sockets(folder: Folder) -> Path:
-    """A short folder for the Unix socket, for a socket's path may have 103 bytes at most."""
+    """A short folder for the Unix socket, for a socket's path may have 103 bytes at most.
+
+    Raises OpsError where somebody else has it: whoever may write there could stand in for PostgreSQL.
+    """
     digest = hashlib.sha256(str(folder.database).encode()).hexdigest()[:8]
     path = Path(tempfile.gettempdir()) / f"ck-{os.getuid()}-{digest}"
     path.mkdir(mode=0o755, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise OpsError(
+            f"using {path} for PostgreSQL's socket failed: it is another user's, or others may write there; remove it"
+        )
     return path
 
 

@@ -143,13 +143,18 @@ def made_under(state: SecretState, mark: RotationMark) -> tuple[Version, ...]:
     return state.enabled(mark.after.get(state.name, state.newest))
 
 
+def serving(ground: RotationGround, name: str) -> set[int]:
+    """The versions of a secret that a revision with any share of the traffic uses, a canary's too."""
+    return {one.number for one in ground.references if one.secret == name and one.serves and one.number}
+
+
 def orphans(unit: Unit, ground: RotationGround, mark: RotationMark) -> dict[str, tuple[int, ...]]:
-    """The enabled versions, by secret, that were made under the mark and serve nowhere.
+    """The enabled versions, by secret, that were made under the mark and serve nowhere, not even a canary's share.
 
     A connection string of another user than the mark's was added by somebody else meanwhile, and is left alone. Where
     no service is pinned, the newest one of a generated secret is in use by being there.
     """
-    used = {*ground.pins.values(), *ground.previous.values()}
+    used = {*ground.pins.values(), *ground.previous.values(), *serving(ground, unit.main)}
     if not ground.pins and unit.kind == "generated":
         used.add(ground.secrets[unit.main].newest)
     database = ground.database
@@ -157,7 +162,7 @@ def orphans(unit: Unit, ground: RotationGround, mark: RotationMark) -> dict[str,
     return {
         name: tuple(
             version.number for version in made_under(ground.secrets[name], mark)
-            if version.number not in (used if name == unit.main else paired)
+            if version.number not in (used if name == unit.main else paired | serving(ground, name))
             and (name != unit.main or not mark.user or database is None or database.of.get(version.number) == mark.user)
         )
         for name in unit.secrets

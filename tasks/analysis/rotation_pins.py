@@ -9,7 +9,7 @@ from tasks.analysis import traffic
 from tasks.errors import Refused
 from tasks.estate import PREVIOUS, Estate
 from tasks.models import ServiceState
-from tasks.rotation_models import Reference
+from tasks.rotation_models import SERVES, Reference
 
 
 def leads(state: ServiceState) -> dict[str, str]:
@@ -20,7 +20,7 @@ def leads(state: ServiceState) -> dict[str, str]:
         if line.tag:
             leads.setdefault(name, f"reached by its tag {line.tag}")
         if line.percent:
-            leads[name] = f"serves {line.percent} %"
+            leads[name] = f"{SERVES}{line.percent} %"
     return leads
 
 

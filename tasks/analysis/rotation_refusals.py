@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from tasks.analysis.rotation import CURRENT, SHOWN, Unit, idle_user, newest_pinned, orphans, receivers, users_of
 from tasks.estate import PREVIOUS, Database, Estate
-from tasks.rotation_models import Login, Reference, RotationGround, RotationMark
+from tasks.rotation_models import SERVES, Login, Reference, RotationGround, RotationMark
 
 
 def refusals(estate: Estate, unit: Unit, ground: RotationGround, mark: RotationMark | None) -> tuple[str, ...]:
@@ -17,6 +17,7 @@ def refusals(estate: Estate, unit: Unit, ground: RotationGround, mark: RotationM
     return (
         *_pinned_by_estate(estate, unit),
         *(_moving(ground) if unit.kind != "external" else ()),
+        *_split(unit, ground),
         *_one_value(estate, unit, ground),
         *(_strangers(unit, ground, mark) if unit.kind != "external" else ()),
         *(_database_refusals(estate.database(unit.database), ground) if ground.database else ()),
@@ -59,6 +60,15 @@ def _moving(ground: RotationGround) -> Iterable[str]:
 def _updated(one: Reference, number: int) -> str:
     where = f"{one.variable or 'PATH'}={one.secret}:{number}"
     return f"gcloud run services update {one.service} --update-secrets={where}"
+
+
+def _split(unit: Unit, ground: RotationGround) -> Iterable[str]:
+    """Services of ours of whose versions nothing can be concluded: their traffic is not at one revision."""
+    serving = [one for one in ground.references if one.ours and one.serves and one.secret == unit.main]
+    whole = {one.service for one in serving if one.why == f"{SERVES}100 %"}
+    for name in sorted({one.service for one in serving} - set(ground.pins) - whole):
+        shares = ", ".join(sorted({f"{one.name} {one.why}" for one in serving if one.service == name}))
+        yield f"the traffic of {name} is split ({shares}); give all of it to one revision first"
 
 
 def _one_value(estate: Estate, unit: Unit, ground: RotationGround) -> Iterable[str]:

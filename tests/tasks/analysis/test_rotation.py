@@ -99,6 +99,24 @@ def test_what_was_made_and_serves_nowhere_is_an_orphan_and_what_somebody_else_ad
     assert refused(ground("EE", "EE"), mark()) == ""
 
 
+def split(secret: str) -> tuple[Reference, ...]:
+    """A service with a share of its traffic on the version before and one on the new one."""
+    shares = (("api-1", "1", "serves 90 %"), ("api-2", "2", "serves 10 %"))
+    return tuple(
+        Reference(kind="revision", name=name, service="api", secret=secret, version=version, why=why, ours=True)
+        for name, version, why in shares
+    )
+
+
+def test_what_a_canary_serves_is_no_orphan_and_nothing_is_begun_while_the_traffic_is_split() -> None:
+    served = ground("EE", "EE", {}, references=split(URL))
+    assert rotation.orphans(LOGIN, served, mark()) == {URL: (), PASSWORD: ()}
+    assert "the traffic of api is split (api-1 serves 90 %, api-2 serves 10 %)" in refused(served)
+    token = RotationGround(secrets={"sync-token": secret("sync-token", "E")}, pins={}, references=split("sync-token"))
+    reasons = "; ".join(rotation_refusals.refusals(ESTATE, TOKEN, token, None))
+    assert "the traffic of api is split" in reasons
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
