@@ -22,7 +22,7 @@ from tasks.clients.cloud_sql import CloudSql
 from tasks.clients.cloud_sql_scratch import ScratchSql
 from tasks.clients.google import Google
 from tasks.clients.inspection import Inspector
-from tasks.clients.ledger import Ledger
+from tasks.clients.ledger import Ledger, open_ledger
 from tasks.clients.log_analytics import Buckets, LogAnalytics
 from tasks.clients.log_pages import LogPages
 from tasks.clients.logs import Logs
@@ -115,9 +115,7 @@ class Site:
 
     @cached_property
     def ledger(self) -> Ledger:
-        ledger = Ledger(self.settings.ledger())
-        ledger.ensure()
-        return ledger
+        return open_ledger(self.settings.ledger())
 
     def database(self, database: Database) -> Postgres:
         """A client of one database, with the connection string that its services read."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.analysis.dead_man import BEGAN, BY_HAND, CRASHED, VERDICT, subject
-from tasks.clients.ledger import Ledger
+from tasks.clients.ledger import open_ledger
 from tasks.notifications import TELLS
 from tasks.settings import settings
 
@@ -58,8 +58,7 @@ SCHEDULED: dict[str, Any] = {
 
 
 def _measure(name: str, flow_name: str, run: FlowRun, value: float, labels: dict[str, str]) -> None:
-    ledger = Ledger(settings().ledger())
-    ledger.ensure()
+    ledger = open_ledger(settings().ledger())
     due = run.expected_start_time or datetime.now(UTC)
     known: dict[str, str] = {"due": due.astimezone(UTC).isoformat(), "run": str(run.id), "named": str(run.name)}
     ledger.measure(name, subject(flow_name, _schedule(run)), value, "1", labels={**known, **labels})

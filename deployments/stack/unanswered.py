@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from tasks.analysis.dead_man import UNANSWERED
-from tasks.clients.ledger import Ledger
+from tasks.clients.ledger import open_ledger
 from tasks.errors import OpsError
 from tasks.models import Change
 from tasks.settings import settings
@@ -75,7 +75,8 @@ class Unanswered:
 
 def _asked(run: FlowRun) -> Change | None:
     """The question that a run waited with. None where it is not ours, or where its end is written down already."""
-    lines = [line for line in _ledger().changes("approval", limit=MANY) if line.run == str(run.id)]
+    ledger = open_ledger(settings().ledger())
+    lines = [line for line in ledger.changes("approval", limit=MANY) if line.run == str(run.id)]
     ended = any(line.verdict == "expired" for line in lines)
     return None if ended else next((line for line in lines if line.verdict == "started"), None)
 
@@ -83,7 +84,7 @@ def _asked(run: FlowRun) -> Change | None:
 def _expire(asked: Change, run: FlowRun) -> None:
     """Write down that a question was answered by nobody."""
     end = run.end_time or datetime.now(UTC)
-    _ledger().append(
+    open_ledger(settings().ledger()).append(
         asked.model_copy(
             update={
                 "id": 0, "verdict": "expired", "key": asked.key.removesuffix("/asked") + "/expired", "at": end,
@@ -91,9 +92,3 @@ def _expire(asked: Change, run: FlowRun) -> None:
             }
         )
     )  # fmt: skip
-
-
-def _ledger() -> Ledger:
-    ledger = Ledger(settings().ledger())
-    ledger.ensure()
-    return ledger

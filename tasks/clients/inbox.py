@@ -10,17 +10,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from tasks.clients.ledger_database import LedgerDatabase, utc
 from tasks.delivery_models import OPEN, UNDER_WAY, Arrival, Delivery, Settlement, Status
 from tasks.errors import Conflict
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import Connection, Engine
 
 #: GitHub sends again what is at most three days old; the rest is for people who ask what became of a delivery.
 KEPT = timedelta(days=90)
@@ -31,11 +32,11 @@ LOOKED_AT = 2000
 TICKET_BYTES = 24
 
 
-class Inbox:
+class Inbox(LedgerDatabase):
     """The deliveries of one project. ``sessions``: how many database sessions it keeps; none: one for each use."""
 
     def __init__(self, url: SecretStr | str, project: str, sessions: int = 0) -> None:
-        self._secret = url if isinstance(url, SecretStr) else SecretStr(url)
+        super().__init__(url)
         self._project, self._sessions = project, sessions
 
     def ensure(self) -> None:
@@ -183,16 +184,6 @@ class Inbox:
             return [_delivery(dict(row)) for row in connection.execute(query).mappings()]
 
     @cached_property
-    def _url(self) -> URL:
-        from tasks.clients import engines
-
-        return engines.parse(self._secret, "the ledger")
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
-
-    @cached_property
     def _engine(self) -> Engine:
         from tasks.clients import engines
 
@@ -209,21 +200,14 @@ class Inbox:
         from tasks.clients.database_errors import translated
         from tasks.errors import TransientError
 
-        where = str(self._url.database) if self._is_sqlite else f"{self._url.username}@{self._url.database}"
         try:
-            with translated(what, where):
+            with translated(what, self._where):
                 yield
         except PoolTimeout as error:
-            raise TransientError(f"{what} on {where} failed: every session is busy; retrying may clear this") from error
+            busy = f"{what} on {self._where} failed: every session is busy; retrying may clear this"
+            raise TransientError(busy) from error
 
 
 def _delivery(row: Mapping[str, Any]) -> Delivery:
-    times = {name: _utc(row[name]) for name in ("received", "due", "settled")}
+    times = {name: row[name] and utc(row[name]) for name in ("received", "due", "settled")}
     return Delivery.model_validate({**row, **times})
-
-
-def _utc(value: datetime | None) -> datetime | None:
-    """SQLite gives naive times back; all of ours are UTC."""
-    if value is None:
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from tasks.clients.ledger_chain import broken, link
+from tasks.clients.ledger_database import LedgerDatabase, utc
 from tasks.errors import BadInput
 from tasks.models import Change, Measurement
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import Connection, Engine
 
 
-class Ledger:
+class Ledger(LedgerDatabase):
     """One ledger database: PostgreSQL, or SQLite in a file."""
 
     def __init__(self, url: SecretStr | str, holder: str = "") -> None:
-        self._secret = url if isinstance(url, SecretStr) else SecretStr(url)
+        super().__init__(url)
         self._holder = holder or f"caretaker {os.getpid()}"
 
     def ensure(self) -> None:
@@ -142,20 +143,6 @@ class Ledger:
         return held(engines.postgres(self._url, who), f"ledger {name}", f"taking the lock {name}", self._where)
 
     @cached_property
-    def _url(self) -> URL:
-        from tasks.clients import engines
-
-        return engines.parse(self._secret, "the ledger")
-
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
-
-    @property
-    def _where(self) -> str:
-        return str(self._url.database) if self._is_sqlite else f"{self._url.username}@{self._url.database}"
-
-    @cached_property
     def _engine(self) -> Engine:
         from tasks.clients import engines
 
@@ -190,16 +177,18 @@ class Ledger:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def open_ledger(url: SecretStr | str) -> Ledger:
+    """A ledger whose tables are there."""
+    ledger = Ledger(url)
+    ledger.ensure()
+    return ledger
+
+
 def _change(row: Mapping[str, Any]) -> Change:
     fields = {name: row[name] for name in Change.model_fields}
-    return Change.model_validate({**fields, "at": _utc(row["at"])})
+    return Change.model_validate({**fields, "at": utc(row["at"])})
 
 
 def _measurement(row: Mapping[str, Any]) -> Measurement:
     fields = {name: row[name] for name in Measurement.model_fields}
-    return Measurement.model_validate({**fields, "at": _utc(row["at"])})
-
-
-def _utc(value: datetime) -> datetime:
-    """SQLite gives naive times back; all of ours are UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return Measurement.model_validate({**fields, "at": utc(row["at"])})
