@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from deployments.addresses import LOOPBACK, WEBHOOKS_PORT
+from embedded.temporary import NotOurs
 from tasks.errors import OpsError
 
 app = typer.Typer(
@@ -24,7 +26,6 @@ State = Annotated[
 EstateFile = Annotated[Path | None, typer.Option("--estate", envvar="CARETAKER_ESTATE", help="The estate file")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 DEFAULT_STATE = Path(".caretaker")
-LOOPBACK = "127.0.0.1"
 
 
 @app.callback()
@@ -142,7 +143,7 @@ def receive(
     state: State = None,
     estate: EstateFile = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 in a container")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="The port to listen on")] = 4210,
+    port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="The port to listen on")] = WEBHOOKS_PORT,
     public_url: Annotated[str, typer.Option(help="What senders reach it by, for the status URLs")] = "",
     proxies: Annotated[str, typer.Option(help="Proxies whose X-Forwarded-For is believed, or *")] = "",
     hand_over: Annotated[bool, typer.Option(help="Hand deliveries over to Prefect too")] = True,
@@ -181,7 +182,7 @@ def main() -> None:
     """Run the command; an error of ours is one line and exit status 1."""
     try:
         app()
-    except OpsError as error:
+    except (OpsError, NotOurs) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import certifi
 
+from deployments.addresses import LOOPBACK, UI_PORT
 from deployments.stack.folder import Folder, fernet_key, replace
 
 POOL = "caretaker"
-LOOPBACK = "127.0.0.1"
 AUTH_FILE = "prefect-auth"
 END = "-----END CERTIFICATE-----"
 RUNS_KEPT = timedelta(days=90)
@@ -65,7 +65,7 @@ def prefect_url(folder: Folder) -> str:
     remembered = folder.read()
     listen = str(remembered.get("listen", LOOPBACK))
     host = LOOPBACK if ip_address(listen).is_unspecified else listen
-    return f"http://{host}:{remembered.get('ports', {}).get('prefect', 4200)}/api"
+    return f"http://{host}:{remembered.get('ports', {}).get('prefect', UI_PORT)}/api"
 
 
 def auth_of(folder: Folder) -> str:

@@ -11,10 +11,11 @@ import fcntl
 import os
 import random
 import socket
-import tempfile
 import threading
 from collections import deque
 from pathlib import Path
+
+from embedded.temporary import shared_file
 
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 #: How many ports there are to choose from, and the first one that needs no rights.
@@ -52,7 +53,8 @@ def free_port(preferred: int | None = None) -> int:
     """Return the preferred port if it is free, else a free one of ``port_range``, and reserve it.
 
     The reservation keeps this port from other callers of this function, here and in the user's other processes, while
-    this process lives and has not chosen many more. Raises OSError when none is found.
+    this process lives and has not chosen many more. Raises OSError when none is found, NotOurs where
+    another user has the file of reservations.
     """
     if preferred is not None and is_free(preferred) and _RESERVED.take(preferred, again=True):
         return preferred
@@ -94,8 +96,7 @@ class _Reserved:
     def _opened(self) -> int:
         """The file, opened by this very process: a fork has its parent's memory, but not its locks."""
         if self._file is None or self._owner != os.getpid():
-            path = Path(tempfile.gettempdir()) / f"ck-ports-{os.getuid()}"
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._file = shared_file("ports")
             self._owner = os.getpid()
             self._ports.clear()
         return self._file

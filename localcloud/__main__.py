@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from embedded.temporary import NotOurs
 from localcloud.state import Ports, StartError, locked
 
 _PORTS = {
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ports = Ports(options.grpc_port, options.http_port, options.control_port, options.bigquery_port)
             ports.check()
             _serve(options.state, ports, stop)
-    except StartError as error:
+    except (StartError, NotOurs) as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1
     return 0

@@ -7,15 +7,13 @@ its constructor; so the order of construction does not matter.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedded.temporary import socket_folder
 from localcloud.calls import Calls
 from localcloud.faults import Faults
 from localcloud.operations import Operations
@@ -60,7 +58,7 @@ class Cloud:
         self.faults = Faults()
         self.gate = Gate(self.calls, self.faults)
         self.operations = Operations(self.store)
-        self.sockets = sockets_dir(self.state)
+        self.sockets = socket_folder(self.state)
         self._starters: list[Callable[[], None]] = []
         self._stoppers: list[Callable[[], None]] = []
         self.loop = asyncio.new_event_loop()
@@ -97,11 +95,3 @@ def _sweep(sockets: Path) -> None:
     for folder in (*(path for path in sockets.glob("*") if path.is_dir()), sockets):
         with suppress(OSError):  # not empty, or gone
             folder.rmdir()
-
-
-def sockets_dir(state: Path) -> Path:
-    """A short folder for Unix sockets, derived from the state folder: a socket's path may have 107 bytes at most."""
-    digest = hashlib.sha256(str(state).encode()).hexdigest()[:8]
-    folder = Path(tempfile.gettempdir()) / f"ck-{os.getuid()}-{digest}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    return folder

@@ -6,17 +6,13 @@ only the owner reads. It listens on a Unix socket alone: there is no port that a
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from deployments.stack.folder import Folder
 from embedded.postgres import CannotRun, Cluster, PostgresError
+from embedded.temporary import socket_folder
 from tasks.errors import OpsError
 
 PREFECT, LEDGER = "prefect", "caretaker"
@@ -28,7 +24,7 @@ class Database:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._cluster = Cluster(folder.database / "data", sockets(folder))
+        self._cluster = Cluster(folder.database / "data", socket_folder(folder.database))
 
     def start(self) -> bool:
         """Start it, or adopt the one that runs, and make the databases. Say whether it was adopted. Raises OpsError."""
@@ -67,23 +63,7 @@ class Database:
 def database_url(folder: Folder, name: str, driver: str) -> str:
     """The SQLAlchemy URL of one of the databases, over the Unix socket, with its role's password."""
     secret = quote(folder.secret(f"database-{name}"), safe="")
-    return f"postgresql+{driver}://{name}:{secret}@/{name}?host={quote(str(sockets(folder)), safe='/')}"
-
-
-def sockets(folder: Folder) -> Path:
-    """A short folder for the Unix socket, for a socket's path may have 103 bytes at most.
-
-    Raises OpsError where somebody else has it: whoever may write there could stand in for PostgreSQL.
-    """
-    digest = hashlib.sha256(str(folder.database).encode()).hexdigest()[:8]
-    path = Path(tempfile.gettempdir()) / f"ck-{os.getuid()}-{digest}"
-    path.mkdir(mode=0o755, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise OpsError(
-            f"using {path} for PostgreSQL's socket failed: it is another user's, or others may write there; remove it"
-        )
-    return path
+    return f"postgresql+{driver}://{name}:{secret}@/{name}?host={quote(str(socket_folder(folder.database)), safe='/')}"
 
 
 def _ensure_role(superuser: Any, name: str, password: str) -> None:

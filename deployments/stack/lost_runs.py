@@ -22,13 +22,13 @@ from prefect.states import Cancelled, Crashed
 
 from deployments.environment import POOL
 from deployments.stack import foreground
+from deployments.stack.every_run import every_run
 from deployments.stack.folder import Folder
 
 AT_START = "The worker that ran it was killed, or the machine was restarted. Run it again: it converges."
 NO_PROCESS = "Its process is gone and told no end. Run it again: it converges."
 FOREGROUND = "The 'caretaker run' that ran it was killed. Run it again: it converges."
 UNDER_WAY = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED]
-PAGE = 200
 log = logging.getLogger("prefect.worker.caretaker")
 
 
@@ -73,15 +73,9 @@ class LostRuns:
 
 async def under_way(client: PrefectClient) -> list[FlowRun]:
     """Every run of the pool that should have a process. One that is suspended has none, and waits without."""
-    found: list[FlowRun] = []
-    while len(page := await _page(client, len(found))) == PAGE:
-        found += page
-    return [run for run in [*found, *page] if run.state and not run.state.state_details.pause_reschedule]
-
-
-async def _page(client: PrefectClient, offset: int) -> list[FlowRun]:
-    return await client.read_flow_runs(
+    found = await every_run(
+        client,
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": UNDER_WAY}}}),
         work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [POOL]}}),
-        limit=PAGE, offset=offset,
-    )  # fmt: skip
+    )
+    return [run for run in found if run.state and not run.state.state_details.pause_reschedule]

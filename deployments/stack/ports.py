@@ -6,13 +6,11 @@ this stack holds counts as ours.
 
 from __future__ import annotations
 
+from deployments.addresses import UI_PORT, WEBHOOKS_PORT
 from deployments.stack.children import Identity
 from deployments.stack.folder import Folder
 from embedded.ports import free_port, is_free
 from tasks.errors import BadInput
-
-UI_PORT = 4200
-WEBHOOKS_PORT = 4210
 
 
 def choose_ports(folder: Folder, ui_port: int | None) -> dict[str, int]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.environment import LOOPBACK, child_environment
+from deployments.addresses import LOOPBACK
+from deployments.environment import child_environment
 from deployments.stack.children import Child, Identity
 from deployments.stack.database import LEDGER, Database, database_url
 from deployments.stack.folder import Folder, replace

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
+from deployments.stack.every_run import every_run
 from tasks.analysis.dead_man import UNANSWERED
 from tasks.clients.ledger import open_ledger
 from tasks.errors import OpsError
@@ -29,7 +30,6 @@ NEVER_RESUMED = "never resumed"
 #: At its start the worker looks back this far: it may have been down when the time was over.
 LOOKS_BACK = timedelta(days=7)
 OVERLAP = timedelta(minutes=5)
-PAGE = 200
 MANY = 1000
 log = logging.getLogger("prefect.worker.caretaker")
 
@@ -60,17 +60,11 @@ class Unanswered:
             await asyncio.to_thread(_expire, asked, run)
 
     async def _ended(self) -> list[FlowRun]:
-        found: list[FlowRun] = []
-        while len(page := await self._page(len(found))) == PAGE:
-            found += page
-        return [run for run in [*found, *page] if run.state and NEVER_RESUMED in (run.state.message or "")]
-
-    async def _page(self, offset: int) -> list[FlowRun]:
         failed = {"state": {"name": {"any_": ["Failed"]}}, "end_time": {"after_": self._since}}
-        return await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(failed), sort=FlowRunSort.END_TIME_DESC, limit=PAGE,
-            offset=offset,
-        )  # fmt: skip
+        found = await every_run(
+            self._client, flow_run_filter=FlowRunFilter.model_validate(failed), sort=FlowRunSort.END_TIME_DESC
+        )
+        return [run for run in found if run.state and NEVER_RESUMED in (run.state.message or "")]
 
 
 def _asked(run: FlowRun) -> Change | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from deployments.addresses import LOOPBACK, WEBHOOKS_PORT
 from deployments.stack.heap import give_back
 from deployments.webhooks.app import SESSIONS, Receiver, create_app
 from deployments.webhooks.known_secrets import KnownSecrets
@@ -28,8 +29,6 @@ from tasks.hand_over import HandOver
 from tasks.settings import settings
 from tasks.site import Site
 
-LOOPBACK = "127.0.0.1"
-PORT = 4210
 #: Requests at once; who comes beside them is answered 503 by the server itself.
 AT_ONCE = 512
 
@@ -40,7 +39,7 @@ class Wishes:
 
     estate: Path
     host: str = LOOPBACK
-    port: int = PORT
+    port: int = WEBHOOKS_PORT
     public_url: str = ""
     proxies: str = ""
     hand_over: bool = True
@@ -89,7 +88,7 @@ def main() -> None:
     """Serve as the command line says."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--host", default=LOOPBACK)
-    arguments.add_argument("--port", type=int, default=PORT)
+    arguments.add_argument("--port", type=int, default=WEBHOOKS_PORT)
     given = arguments.parse_args()
     serve(Wishes(settings().estate, given.host, given.port))
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tasks.analysis.dead_man import VERDICT
-from tasks.clients.ledger import Ledger
-from tests.deployments.runs import start_sleeper, state_of, wait_until
+from tests.deployments.runs import deaths, start_sleeper, state_of, wait_until
 from tests.memory import temporary_folder
 from tests.stack import Stack, running_stack
 
@@ -57,12 +54,6 @@ def comes_to(run: UUID) -> str:
     """The name of the state in which a run ends."""
     wait_until(lambda: state_of(run).is_final(), f"the run {run} to end", LATE_SECONDS)
     return str(state_of(run).name)
-
-
-def deaths(state: Path) -> list[Any]:
-    """The runs of which the stack's ledger says that they died."""
-    left = Ledger((state / "secrets" / "ledger-url").read_text()).measurements(VERDICT)
-    return [mark for mark in left if mark.labels["state"] == "Crashed"]
 
 
 def row(name: str, value: float, unit: str, goal: float, ok: bool, against: str) -> dict[str, Any]:

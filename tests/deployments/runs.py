@@ -18,6 +18,9 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 
 from deployments.environment import POOL
+from tasks.analysis.dead_man import VERDICT
+from tasks.clients.ledger import Ledger
+from tasks.models import Measurement
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -47,6 +50,12 @@ def runs_of(deployment: UUID) -> list[FlowRun]:
 def state_of(run: UUID) -> Any:
     """The state of a run."""
     return ask(lambda client: client.read_flow_run(run)).state
+
+
+def deaths(state: Path) -> list[Measurement]:
+    """What the ledger of the stack with this state folder says of runs that died."""
+    left = Ledger((state / "secrets" / "ledger-url").read_text()).measurements(VERDICT)
+    return [mark for mark in left if mark.labels["state"] == "Crashed"]
 
 
 def ask(question: Callable[[PrefectClient], Awaitable[T]]) -> T:

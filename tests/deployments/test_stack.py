@@ -31,9 +31,7 @@ from prefect.context import refresh_global_settings_context
 from deployments.environment import POOL, prefect_environment
 from deployments.run import FLOWS
 from deployments.stack.backlog import REASON
-from tasks.analysis.dead_man import VERDICT
-from tasks.clients.ledger import Ledger
-from tests.deployments.runs import ask, runs_of, schedule_sleeper, start_sleeper, state_of, wait_until
+from tests.deployments.runs import ask, deaths, runs_of, schedule_sleeper, start_sleeper, state_of, wait_until
 from tests.stack import ROOT, Stack, caretaker, running_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -84,12 +82,6 @@ def pids(stack: Stack) -> dict[str, int]:
 
 def supervisor(stack: Stack) -> int:
     return int(stack.folder.read()["supervisor"]["pid"])
-
-
-def deaths(stack: Stack) -> list[Any]:
-    """The runs of which the stack's ledger says that they died."""
-    left = Ledger((stack.state / "secrets" / "ledger-url").read_text()).measurements(VERDICT)
-    return [mark for mark in left if mark.labels["state"] == "Crashed"]
 
 
 def declared() -> set[str]:
@@ -199,15 +191,15 @@ def test_a_run_whose_worker_was_killed_is_told_as_crashed_and_its_slot_is_free(r
     following = start_sleeper(0, tmp_path / "next", **ONE_AT_A_TIME)
     wait_until(lambda: state_of(following).is_final(), "the next run to end")
     assert state_of(following).is_completed(), state_of(following)
-    assert len(deaths(running)) == 1
+    assert len(deaths(running.state)) == 1
 
 
 def test_a_run_whose_process_was_killed_leaves_word_of_its_death(running: Stack, tmp_path: Path) -> None:
-    before = len(deaths(running))
+    before = len(deaths(running.state))
     run = start_sleeper(600, tmp_path / "started")
     os.kill(int((tmp_path / "started").read_text()), signal.SIGKILL)
     wait_until(lambda: state_of(run).is_crashed(), "the run to be marked")
-    wait_until(lambda: len(deaths(running)) == before + 1, "the word of its death")
+    wait_until(lambda: len(deaths(running.state)) == before + 1, "the word of its death")
 
 
 def test_a_killed_caretaker_run_does_not_stay_running(running: Stack, tmp_path: Path) -> None:
