@@ -23,7 +23,7 @@ async def look_again(
     if is_decided(plan, window, given) or not any(_vacuumed(effect) for effect in done):
         return plan, window
     facts = await look(site, database, await prove_ground(site, database))
-    again = with_heavy(plan, await make_plan(site, database, facts, window))
+    again = with_heavy(plan, await make_plan(site, database, facts, window), facts, database.maintenance)
     return again, await write_window(site, database, window.model_copy(update={"actions": again.actions}))
 
 

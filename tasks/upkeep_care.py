@@ -15,7 +15,7 @@ from functools import partial
 from prefect import task
 
 from tasks import progress
-from tasks.analysis.upkeep_plan import digest, with_head_room
+from tasks.analysis.upkeep_plan import arranged, digest
 from tasks.approvals import Question, approve
 from tasks.clients.upkeep_work import Workshop
 from tasks.drill_plan import plan_drill
@@ -179,8 +179,7 @@ def rehearsed(
     plan: MaintenancePlan, actions: Sequence[Action], facts: Facts, policy: MaintenancePolicy
 ) -> MaintenancePlan:
     """The plan with its actions as they were measured; whether the disk has room for them is judged anew."""
-    asked = [action.model_copy(update={"refused": ""}) if action.disk_bytes else action for action in actions]
-    checked = with_head_room(asked, facts, policy)
+    checked = arranged(actions, facts, policy)
     return plan.model_copy(update={"actions": checked, "digest": digest(checked)})
 
 

@@ -57,9 +57,8 @@ async def make_plan(site: Site, database: Database, facts: Facts, before: Window
         return fresh
     done = settled(await effects_since(site, database, before.began))
     lately = settled(await effects_since(site, database, before.since))
-    return upkeep_plan.merged(
-        fresh, before.actions, done, lately=frozenset() if before.is_over(datetime.now(UTC)) else lately
-    )
+    lately = frozenset() if before.is_over(datetime.now(UTC)) else lately
+    return upkeep_plan.merged(fresh, before.actions, done, lately, facts, database.maintenance)
 
 
 def next_statements(facts: Facts, kept: KeptStatements | None) -> KeptStatements | None:

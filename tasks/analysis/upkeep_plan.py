@@ -39,7 +39,7 @@ def plan(
     pace = {**SPEEDS, **(speeds or {})}
     needed = needs(facts.tables, policy, facts.holders, counters_lost)
     of_tables, rebuilds = _tables(needed, facts.server.version, pace), _rebuilds(facts.indexes, policy, pace)
-    ordered = with_head_room(_in_order([*of_tables, *_leftovers(facts.indexes), *rebuilds]), facts, policy)
+    ordered = arranged([*of_tables, *_leftovers(facts.indexes), *rebuilds], facts, policy)
     said = (
         *held_back(facts, needed),
         *indexes.advice(facts.indexes, facts.foreign_keys, policy, facts.server.stats_reset, facts.server.at),
@@ -61,26 +61,29 @@ def digest(actions: Iterable[Action]) -> str:
     return hashlib.sha256(json.dumps(heavy).encode()).hexdigest() if heavy else ""
 
 
-def with_head_room(actions: Sequence[Action], facts: Facts, policy: MaintenancePolicy) -> tuple[Action, ...]:
-    """Refuse what the disk has no room for, with the estate's reserve kept free. One rebuild runs at a time."""
+def arranged(actions: Sequence[Action], facts: Facts, policy: MaintenancePolicy) -> tuple[Action, ...]:
+    """A plan's actions in order, with what the disk has no room for *now* refused, whatever an earlier look said.
+
+    The estate's reserve is kept free. One rebuild runs at a time.
+    """
     used, disk = facts.server.used_bytes, facts.server.disk_bytes
-    return tuple(_checked(action, used, disk, policy) for action in actions)
+    ordered = _in_order(actions)
+    return tuple(one.model_copy(update={"refused": _no_room(one, used, disk, policy)}) for one in ordered)
 
 
-def _checked(action: Action, used: int | None, disk: int, policy: MaintenancePolicy) -> Action:
+def _no_room(action: Action, used: int | None, disk: int, policy: MaintenancePolicy) -> str:
+    """Why there is no room for an action; empty where there is."""
     if not action.disk_bytes:
-        return action
+        return ""
     if used is None or not disk:
-        why = "how full the disk is needs pg_monitor to know" if disk else "the disk's size is not known"
-        return action.model_copy(update={"refused": why})
+        return "how full the disk is needs pg_monitor to know" if disk else "the disk's size is not known"
     free = disk * (1 - policy.reserve_percent / 100) - used
     if action.disk_bytes <= free:
-        return action
-    why = (
+        return ""
+    return (
         f"no head-room: it needs {megabytes(action.disk_bytes)}, and {megabytes(max(0.0, free))} are free beside "
         f"{policy.reserve_percent:g} % of reserve"
     )
-    return action.model_copy(update={"refused": why})
 
 
 def _in_order(actions: Sequence[Action]) -> list[Action]:
@@ -172,16 +175,19 @@ def fits(action: Action, left: timedelta) -> bool:
     return action.light or action.seconds <= left.total_seconds()
 
 
-def with_heavy(plan: MaintenancePlan, later: MaintenancePlan) -> MaintenancePlan:
+def with_heavy(
+    plan: MaintenancePlan, later: MaintenancePlan, facts: Facts, policy: MaintenancePolicy
+) -> MaintenancePlan:
     """A plan whose heavy part, and advice, are of a later look. What a rehearsal has measured stays measured."""
     measured = {action.key: action for action in plan.actions if action.measured}
     heavy = [measured.get(action.key, action) for action in later.actions if not action.light]
-    actions = tuple(_in_order([*(action for action in plan.actions if action.light), *heavy]))
+    actions = arranged([*(action for action in plan.actions if action.light), *heavy], facts, policy)
     return plan.model_copy(update={"actions": actions, "advice": later.advice, "digest": digest(actions)})
 
 
 def merged(
-    fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str], lately: frozenset[str]
+    fresh: MaintenancePlan, before: Sequence[Action], done: frozenset[str], lately: frozenset[str], facts: Facts,
+    policy: MaintenancePolicy,
 ) -> MaintenancePlan:
     """A plan that goes on with one that was broken off: what the counters forgot is in again, unless it is ``done``.
 
@@ -189,5 +195,5 @@ def merged(
     """
     known = {action.key for action in fresh.actions}
     again = [action for action in before if action.key not in known | done and not action.refused]
-    actions = tuple(_in_order([*(one for one in fresh.actions if one.key not in lately), *again]))
+    actions = arranged([*(one for one in fresh.actions if one.key not in lately), *again], facts, policy)
     return fresh.model_copy(update={"actions": actions, "digest": digest(actions)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.analysis.upkeep_plan import SPEEDS, fits, merged, plan
+from tasks.analysis.upkeep_plan import SPEEDS, fits, merged, plan, with_heavy
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_facts import Facts, Holder, ServerFacts
 from tasks.maintenance_models import DaysLeft, MaintenancePlan
@@ -37,6 +37,12 @@ def facts(used: float | None = 2, disk: float = 10, **more: Any) -> Facts:
 
 def made(found: Facts | None = None, **options: Any) -> MaintenancePlan:
     return plan("app", found or facts(), MaintenancePolicy(), **options)
+
+
+def gone_on(
+    found: Facts, before: MaintenancePlan, done: frozenset[str] = frozenset(), lately: frozenset[str] = frozenset()
+) -> MaintenancePlan:
+    return merged(made(found), before.actions, done, lately, found, MaintenancePolicy())
 
 
 def test_light_work_comes_before_heavy_and_small_rebuilds_before_large() -> None:
@@ -114,9 +120,9 @@ def test_a_rebuild_that_does_not_fit_into_the_window_is_not_begun() -> None:
 
 def test_a_plan_goes_on_where_the_one_before_was_broken_off() -> None:
     before = made()
-    left = made(facts(tables=(table("public.stale", modified=500_000),)))
+    left = facts(tables=(table("public.stale", modified=500_000),))
     done = frozenset({"vacuum public.dead", "reindex public.small"})
-    on = merged(left, before.actions, done, done)
+    on = gone_on(left, before, done, done)
     assert [action.target for action in on.actions] == [
         "public.stale", "public.x_ccnew", "public.broken", "public.large",
     ]  # fmt: skip
@@ -124,13 +130,34 @@ def test_a_plan_goes_on_where_the_one_before_was_broken_off() -> None:
 
 def test_what_is_needed_once_more_after_its_window_is_done_once_more() -> None:
     done = frozenset({"vacuum public.dead"})
-    on = merged(made(facts(indexes=())), made(facts(indexes=())).actions, done, frozenset())
+    on = gone_on(facts(indexes=()), made(facts(indexes=())), done)
     assert "public.dead" in {action.target for action in on.actions}
 
 
 def test_what_the_counters_forgot_in_a_crash_is_still_done() -> None:
-    on = merged(made(facts(tables=(), indexes=())), made().actions, frozenset(), frozenset())
+    on = gone_on(facts(tables=(), indexes=()), made())
     assert {action.target for action in on.actions} == {action.target for action in made().actions}
+
+
+def test_what_was_left_undone_is_refused_where_the_disk_has_filled_up_since() -> None:
+    on = gone_on(facts(used=8.9, tables=(), indexes=()), made())
+    assert [action.target for action in on.refused] == ["public.large"]
+    assert on.digest == made(facts(used=8.9)).digest
+
+
+def test_a_measured_rebuild_is_refused_after_the_light_work_where_the_disk_has_filled_up_since() -> None:
+    before, later = made(), facts(used=8.9)
+    measured = tuple(action.model_copy(update={"measured": True}) for action in before.actions)
+    again = with_heavy(before.model_copy(update={"actions": measured}), made(later), later, MaintenancePolicy())
+    assert [action.target for action in again.refused] == ["public.large"]
+    assert all(action.measured for action in again.actions)
+
+
+def test_a_measured_rebuild_that_had_no_room_before_is_done_where_there_is_room_now() -> None:
+    before = made(facts(used=8.9))
+    again = with_heavy(before, made(), facts(), MaintenancePolicy())
+    assert again.refused == ()
+    assert again.digest == made().digest
 
 
 @pytest.mark.parametrize(
