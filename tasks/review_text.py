@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tasks.analysis.cost_findings import covered, label_name, money, signed, sku_name
 from tasks.analysis.costs import movers
 from tasks.analysis.review_findings import chosen, others
+from tasks.analysis.units import counted
 from tasks.cost_models import CostReview
 from tasks.log_models import Judgement
 from tasks.markdown import SEVERITIES
@@ -25,7 +26,7 @@ def headline(review: Review) -> str:
     errors, warnings = (sum(one.severity == kind for one in open_) for kind in ("error", "warning"))
     if not errors and not warnings:
         return "all is well"
-    return ", ".join(filter(None, (_plural(errors, "error"), _plural(warnings, "warning"))))
+    return ", ".join(counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count)
 
 
 def summary(review: Review) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def markdown(review: Review, first: str, lines: Sequence[str], link: str) -> str
         shown = chosen(told, MOST_FINDINGS)
         more = [f"- … and {others(told, shown)}, in {FINDINGS} beside the report"] if len(told) > len(shown) else []
         parts += ["## What needs a look", "\n".join([*map(_line, shown), *more])]
-    parts += [f"{_plural(muted, 'finding')} muted."] if muted else []
+    parts += [f"{counted(muted, 'finding')} muted."] if muted else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -105,10 +106,6 @@ def notification(verdict: ReviewVerdict) -> str:
     worst = [f"{SEVERITIES[one.severity]} {one.subject}: {shortened(one.finding.what, 140)}" for one in shown]
     more = [f"… and {others(told, shown)}"] if len(told) > MOST_TOLD else []
     return "\n".join(filter(None, [*verdict.summary, *worst, *more, verdict.link]))
-
-
-def _plural(count: int, word: str) -> str:
-    return "" if count == 0 else f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _text(text: str) -> str:

@@ -15,8 +15,9 @@ from functools import partial
 from prefect import task
 
 from tasks import progress
+from tasks.analysis.units import counted
 from tasks.analysis.upkeep_plan import arranged, digest
-from tasks.approvals import Question, approve
+from tasks.approvals import approve
 from tasks.clients.upkeep_work import Workshop
 from tasks.drill_plan import plan_drill
 from tasks.errors import Refused
@@ -32,8 +33,8 @@ from tasks.scratch import Copy, open_copy, restore
 from tasks.scratch_removal import scratch_instance, sweep
 from tasks.site import Site
 from tasks.upkeep_look import upkeep
+from tasks.upkeep_question import question
 from tasks.upkeep_store import keep_effect, read_effects, settled, write_window
-from tasks.upkeep_text import plan_report
 from tasks.upkeep_window import Window
 
 LOCK = "caretaker-maintenance"
@@ -100,7 +101,7 @@ def _care(
 ) -> tuple[tuple[Effect, ...], tuple[GuardNote, ...]]:
     done = settled(read_effects(site, database, window.since))
     todo = [action for action in actions if action.key not in done]
-    progress.report("maintain", database.name, f"{len(todo)} actions until {window.until:%H:%M:%S} UTC")
+    progress.report("maintain", database.name, f"{counted(len(todo), 'action')} until {window.until:%H:%M:%S} UTC")
     keep = partial(keep_effect, site, database, run_name())
     work = Window(workshop(site, database), database.maintenance, window.until, keep)
     work.run(todo)
@@ -119,10 +120,8 @@ async def approved(
     statements = tuple(action.statement for action in plan.heavy)
     if set(statements) <= set(window.approved):
         return "", window
-    title = f"maintaining {plan.database}: {len(plan.heavy)} rebuilds or drops of indexes"
-    question = Question(kind="maintain-database", title=title, plan=plan_report(plan), digest=plan.digest)
     try:
-        await approve(site, question, given)
+        await approve(site, question(plan), given)
     except Refused as refusal:
         return str(refusal), window
     known = window.model_copy(update={"approved": (*window.approved, *statements)})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from tasks.analysis.units import megabytes
+from tasks.analysis.units import counted, megabytes
 from tasks.maintenance_models import Action, Advice, DaysLeft, Effect, MaintenancePlan, MaintenanceVerdict
 from tasks.markdown import SEVERITIES, cell
 
@@ -31,8 +32,9 @@ def verdict_report(verdict: MaintenanceVerdict) -> str:
     """What was done, what it changed, and what is coming."""
     head = f"# {VERDICTS[verdict.verdict]}: {verdict.database}"
     facts = [
-        _summary(verdict.plan), f"It took {verdict.seconds:.0f} s." if verdict.effects else "",
-        f"The guard paused {len(verdict.pauses)} times: {verdict.pauses[-1].why}." if verdict.pauses else "",
+        _outcome(verdict.effects), _left_alone(verdict.plan) if verdict.effects else _summary(verdict.plan),
+        f"It took {verdict.seconds:.0f} s." if verdict.effects else "",
+        f"The guard paused {counted(len(verdict.pauses), 'time')}: {verdict.pauses[-1].why}." if verdict.pauses else "",
         f"Swept: {', '.join(verdict.swept)}." if verdict.swept else "",
         f"[As a page]({verdict.page})" if verdict.page else "",
     ]  # fmt: skip
@@ -45,9 +47,17 @@ def verdict_report(verdict: MaintenanceVerdict) -> str:
 
 def _summary(plan: MaintenancePlan) -> str:
     digest = f"; what is heavier than VACUUM and ANALYZE has the digest `{plan.digest[:12]}`" if plan.digest else ""
-    return (
-        f"{len(plan.actions)} actions; {plan.healthy} of {plan.tables} tables are healthy and are left alone{digest}"
-    )
+    return f"{counted(len(plan.actions), 'action')}; {_left_alone(plan)}{digest}"
+
+
+def _outcome(effects: Sequence[Effect]) -> str:
+    """How many actions ended how."""
+    ends = Counter(WORDS[effect.ended] for effect in effects)
+    return ", ".join(f"{words}: {number}" for words, number in ends.items())
+
+
+def _left_alone(plan: MaintenancePlan) -> str:
+    return f"{plan.healthy} of {counted(plan.tables, 'table')} are healthy and are left alone"
 
 
 def _actions(actions: Sequence[Action]) -> str:

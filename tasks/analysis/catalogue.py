@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tasks.analysis.units import counted
 from tasks.backup_models import Catalogue, Evidence
 from tasks.backup_models import Sequence as NumberSequence
 
 SHOWN = 160
+PLURALS = {"index": "indexes"}
 
 
 def compare(expected: Catalogue, found: Catalogue) -> list[Evidence]:
@@ -27,7 +29,7 @@ def sequences(found: Sequence[NumberSequence]) -> list[Evidence]:
     """Whether each sequence gives a value that its column does not hold yet."""
     behind = [item for item in found if not item.ahead]
     if not behind:
-        return [Evidence(what=f"{_plural('sequence', len(found))} ahead of the columns that they fill")]
+        return [Evidence(what=f"{counted(len(found), 'sequence')} ahead of the columns that they fill")]
     return [
         Evidence(
             what=f"sequence {item.name} is behind {item.column}: it gives {item.next} next, the column holds "
@@ -52,7 +54,7 @@ def invalid_indexes(found: Sequence[str], known: Catalogue) -> list[Evidence]:
 def _agreement(kind: str, here: dict[str, str]) -> list[Evidence]:
     if kind == "schema revision" and here:
         return [Evidence(what=f"schema revision {', '.join(here.values())}, as on production")]
-    return [Evidence(what=f"{_plural(kind, len(here))} as on production")] if here else []
+    return [Evidence(what=f"{counted(len(here), kind, PLURALS.get(kind, ''))} as on production")] if here else []
 
 
 def _differences(kind: str, here: dict[str, str], there: dict[str, str]) -> Iterator[Evidence]:
@@ -67,11 +69,6 @@ def _differences(kind: str, here: dict[str, str], there: dict[str, str]) -> Iter
 
 def _bare(name: str) -> str:
     return name.rpartition(".")[2].strip('"')
-
-
-def _plural(kind: str, number: int) -> str:
-    plural = {"index": "indexes"}.get(kind, f"{kind}s")
-    return f"{number} {kind if number == 1 else plural}"
 
 
 def _short(definition: str) -> str:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from tasks.analysis.units import counted
 from tasks.backup_models import Beat, Chunk, Evidence, Manifest, TableContent
 
 #: The range of the rows whose key is NULL.
@@ -162,7 +163,7 @@ def _part(table: TableContent, chunk: Chunk) -> str:
 
 def _agreed(rule: str, tables: list[TableContent]) -> Evidence:
     rows = sum(table.rows for table in tables)
-    count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}, {rows:,} rows"
+    count = f"{counted(len(tables), 'table')}, {counted(rows, 'row')}"
     names = ", ".join(table.table for table in tables[:SHOWN])
     match rule:
         case "exact":
