@@ -282,7 +282,7 @@ def test_a_question_that_nobody_answers_ends_with_nothing_done_and_the_next_run_
     assert whole.verdict == "maintained"
     shelve(cared, "shelf_c")
     size, before = index_sizes(cared)["shelf_c_note"], len(asked(cared))
-    monkeypatch.setattr("tasks.upkeep_care.Question", partial(Question, patience=timedelta(seconds=1)))
+    monkeypatch.setattr("tasks.upkeep_question.Question", partial(Question, patience=timedelta(seconds=1)))
 
     async def steps(run: SuspendedRun) -> tuple[Any, Any]:
         assert (await run.work()).name == "Suspended"
