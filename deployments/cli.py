@@ -47,14 +47,20 @@ def up(
     drain: Annotated[float, typer.Option(min=0, help="Seconds that a stop waits for running flows")] = 30.0,
     listen: Annotated[str, typer.Option(help="Address of the UI; beyond loopback it needs a password")] = LOOPBACK,
 ) -> None:
-    """Start everything: local cloud, Prefect with its UI, worker, and the first release of the sample."""
+    """Start everything: local cloud, Prefect with its UI, worker, and the first release of the sample.
+
+    For an estate on Google there is no local cloud, and nothing is deployed.
+    """
+    from deployments.cared_for import needs_local_cloud, prove_cared_for
     from deployments.stack import up as stack
+    from deployments.stack.programs import PREFECT_YAML
     from deployments.stack.supervisor import Wishes
     from tasks.estate import Estate
 
     folder, file = _folder(state), stack.estate_of(estate)
     given = Estate.load(file)
     local = given.google.local_cloud
+    prove_cared_for(PREFECT_YAML, given)
     if detach:
         arguments = [f"--state={folder.root}", f"--estate={file}", f"--drain={drain}", f"--listen={listen}"]
         arguments += [f"--ui-port={ui_port}"] if ui_port else []
@@ -63,6 +69,7 @@ def up(
     wishes = Wishes(
         file, deploy=deploy and sample and local, worker=worker, sample=sample and local, ui_port=ui_port,
         drain_seconds=drain, listen=listen, webhooks=webhooks and given.webhooks is not None,
+        local_cloud=needs_local_cloud(PREFECT_YAML, given),
     )
     raise typer.Exit(stack.up(folder, wishes))
 
@@ -131,11 +138,11 @@ def watch(
 ) -> None:
     """Report verdicts that did not come, without asking Prefect: for cron. Exit status 1 when one is missing anew."""
     folder = _folder(state)
-    from deployments.stack.programs import HOME
+    from deployments.stack.programs import PREFECT_YAML
     from deployments.stack.up import estate_of
     from deployments.watch import watch as take_one_look
 
-    raise typer.Exit(take_one_look(schedules or HOME / "prefect.yaml", estate_of(estate), folder.root))
+    raise typer.Exit(take_one_look(schedules or PREFECT_YAML, estate_of(estate), folder.root))
 
 
 @app.command()

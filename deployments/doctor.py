@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from deployments.cared_for import estates, prove_cared_for
 from deployments.permissions import missing_roles
 from deployments.stack.folder import Folder
-from deployments.stack.programs import answers, prefect_api
+from deployments.stack.programs import PREFECT_YAML, answers, prefect_api
 from deployments.stack.up import estate_of
+from tasks.analysis.units import counted
 from tasks.clients import log_analytics_sql
 from tasks.clients.bigquery import BigQuery
 from tasks.clients.builds import Builds
@@ -56,7 +58,8 @@ def examine(folder: Folder, estate_file: Path | None) -> list[Answer]:
     except OpsError as error:
         return [Answer("estate", False, str(error)), *_ask(stack_checks(folder, settings()))]
     machine = settings()
-    checks = [*cloud_checks(estate, machine), *stack_checks(folder, machine)]
+    cared_for = ("deployments", lambda: _deployments(estate))
+    checks = [cared_for, *cloud_checks(estate, machine), *stack_checks(folder, machine)]
     return [Answer("estate", True, f"{estate.name}: {len(estate.services)} services"), *_ask(checks)]
 
 
@@ -111,6 +114,12 @@ def _answer(check: Check) -> Answer:
         return Answer(name, True, question())
     except OpsError as error:
         return Answer(name, False, str(error))
+
+
+def _deployments(estate: Estate) -> str:
+    prove_cared_for(PREFECT_YAML, estate)
+    named = estates(PREFECT_YAML).get(estate.file.resolve(), [])
+    return f"{counted(len(named), 'deployment')} of {PREFECT_YAML.name} name {estate.file.name}"
 
 
 def _credentials(google: Google, machine: Settings) -> str:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
+from deployments.declared import declared, flow_name
 from tasks.analysis import dead_man
 from tasks.analysis.dead_man import BEGAN, EXPECTED, LOOKS_BACK, TOLD, TOLD_DEATH, VERDICT, Death, Missing, Watched
 from tasks.analysis.due_times import Schedule, schedule_of
@@ -45,7 +44,7 @@ def watch(file: Path, estate: Path, state: Path, now: datetime | None = None) ->
 def schedules(file: Path) -> dict[str, Schedule]:
     """Every schedule of a ``prefect.yaml``, by its name in the ledger. Raises BadInput for two of one name."""
     found: dict[str, Schedule] = {}
-    for name, written in _written(yaml.safe_load(file.read_text()).get("deployments") or []):
+    for name, written in _written(declared(file)):
         if name in found:
             raise BadInput(f"reading the schedules of {file} failed: there are two called {name}; give each a slug")
         found[name] = schedule_of(name, written)
@@ -54,7 +53,7 @@ def schedules(file: Path) -> dict[str, Schedule]:
 
 def _written(deployments: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     for deployment in deployments:
-        flow = str(deployment["entrypoint"]).rpartition(":")[2].replace("_", "-")
+        flow = flow_name(deployment)
         for schedule in deployment.get("schedules") or []:
             yield dead_man.subject(flow, str(schedule.get("slug", ""))), schedule
 

@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client  # noqa: E402
 from deployments.run import FLOWS, load, print_ended, run_flow  # noqa: E402
 from deployments.sample_estate import seed  # noqa: E402
 from deployments.stack.folder import Folder  # noqa: E402
-from deployments.stack.programs import HOME, cloud_program  # noqa: E402
+from deployments.stack.programs import PREFECT_YAML, cloud_program  # noqa: E402
 from deployments.stack.registration import register  # noqa: E402
 from tasks.clients.cloud_run import CloudRun  # noqa: E402
 from tasks.clients.google import Google  # noqa: E402
@@ -63,7 +63,7 @@ def take(estate: Estate, machine: Settings, given: argparse.Namespace) -> int:
         print(f"  {time.time() - given.began:5.1f} s  {what}", flush=True)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        registering = pool.submit(asyncio.run, _register(HOME / "prefect.yaml", say))
+        registering = pool.submit(asyncio.run, _register(PREFECT_YAML, say))
         if not given.no_sample:
             _wait_for_cloud(machine)
             seed(estate, settings(), lambda what: say(f"made {what}"))

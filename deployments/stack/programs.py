@@ -19,6 +19,7 @@ from tasks.errors import Missing
 
 #: The checkout: flows are registered and run from here.
 HOME = Path(__file__).resolve().parents[2]
+PREFECT_YAML = HOME / "prefect.yaml"
 #: In the order of stopping, which is that of dependence.
 CHILDREN = ("webhooks", "worker", "prefect", "local-cloud")
 DRAIN_SECONDS = 30.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from prefect.cli.deploy._config import _load_deploy_configs_and_actions
 from prefect.cli.deploy._core import _run_multi_deploy
 from prefect.cli.deploy._models import DeploymentConfig
@@ -19,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from rich.console import Console
 
+from deployments.declared import declared, full_name
 from deployments.stack.pool import ensure_pool
 from tasks.errors import BadInput
 from tasks.estate.nearest import did_you_mean
@@ -38,17 +38,17 @@ async def register(client: PrefectClient, file: Path) -> list[str]:
     if len(configs) != len(deployments):
         raise BadInput(f"reading {file} failed: Prefect refuses it; see 'prefect --no-prompt deploy --all'")
     for config in configs:
-        if await _paused(client, _full_name(config)):
+        if await _paused(client, full_name(config)):
             config["paused"] = True
     await _run_multi_deploy(
         configs, actions, deploy_all=True, prefect_file=file, console=console, is_interactive=lambda: False
     )
-    return [_full_name(config) for config in configs]
+    return [full_name(config) for config in configs]
 
 
 def check(file: Path) -> list[dict[str, Any]]:
     """Read the deployments of a file. Raises BadInput for a key that Prefect would ignore or that undoes a pause."""
-    deployments: list[dict[str, Any]] = yaml.safe_load(file.read_text()).get("deployments") or []
+    deployments = declared(file)
     for deployment in deployments:
         where = f"reading deployment {deployment.get('name', '(without a name)')} in {file.name} failed"
         for key in deployment.keys() - DeploymentConfig.model_fields.keys():
@@ -76,9 +76,3 @@ async def _paused(client: PrefectClient, name: str) -> bool:
         return (await client.read_deployment_by_name(name)).paused
     except ObjectNotFound:
         return False
-
-
-def _full_name(config: dict[str, Any]) -> str:
-    """``flow/deployment``. The flow's name is its function's with dashes; a test compares."""
-    function = str(config["entrypoint"]).rpartition(":")[2]
-    return f"{function.replace('_', '-')}/{config['name']}"

@@ -52,6 +52,7 @@ class Wishes:
     worker: bool = True
     webhooks: bool = True
     sample: bool = True
+    local_cloud: bool = True
     ui_port: int | None = None
     drain_seconds: float = DRAIN_SECONDS
     listen: str = LOOPBACK
@@ -99,9 +100,10 @@ class Supervisor:
         # The server's imports are the longest part; the others share the second core.
         self._begin(Child(self.folder, server_program(self.folder, self.ports, self.wishes.listen)))
         self.say("PostgreSQL kept" if self.database.start() else "PostgreSQL")
-        self._begin(Child(self.folder, cloud_program(self.folder)))
+        if self.wishes.local_cloud:
+            self._begin(Child(self.folder, cloud_program(self.folder)))
         self._begin_first_steps()
-        self._await("local-cloud", "prefect")
+        self._await(*self.children)
         if self.wishes.worker:
             self._begin(Child(self.folder, worker_program(self.folder, self.wishes.drain_seconds)))
         if self.wishes.webhooks:

@@ -57,6 +57,17 @@ def test_an_estate_with_an_unknown_key_is_one_line_and_nothing_is_started(tmp_pa
     assert not (tmp_path / "s").exists()
 
 
+def test_no_stack_is_started_for_a_real_estate_that_no_deployment_takes_care_of(tmp_path: Path) -> None:
+    estate = tmp_path / "production.toml"
+    estate.write_text((ROOT / "estate.toml").read_text().replace("local_cloud = true\n", ""))
+    refused = caretaker(tmp_path / "s", "up", f"--estate={estate}")
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert "no deployment of prefect.yaml names it (named are: estate.toml)" in refused.stderr
+    assert f"'estate: {estate}'" in refused.stderr
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_flow_without_a_stack_is_one_line_and_meets_no_other_stacks_server(tmp_path: Path) -> None:
     refused = caretaker(tmp_path / "s", "run", "deploy", "--dry-run")
     assert refused.returncode == 1

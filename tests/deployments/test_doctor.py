@@ -32,7 +32,9 @@ def found(local_cloud: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pro
 def test_each_api_is_asked_and_what_is_missing_has_its_way_out(found: list[Answer]) -> None:
     by_check = {answer.check: answer for answer in found}
     well = {check for check, answer in by_check.items() if answer.ok}
-    assert well == {"estate", "credentials", "permissions", "Cloud Run", "Cloud Build", "Logging", "Monitoring"}
+    assert well == {
+        "estate", "deployments", "credentials", "permissions", "Cloud Run", "Cloud Build", "Logging", "Monitoring",
+    }  # fmt: skip
     assert "gcloud secrets versions add sync-token" in by_check["secret sync-token"].says
     assert "run 'caretaker up'" in by_check["Prefect's API"].says
     assert "run 'caretaker up'" in by_check["ledger"].says
@@ -64,7 +66,7 @@ def test_one_failed_check_is_exit_status_1(found: list[Answer], capsys: pytest.C
 def test_without_a_local_cloud_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARETAKER_STATE", str(tmp_path))
     found = examine(Folder(tmp_path), ESTATE)
-    assert [answer.check for answer in found] == ["estate", "credentials", "Prefect's API", "ledger"]
+    assert [answer.check for answer in found] == ["estate", "deployments", "credentials", "Prefect's API", "ledger"]
 
 
 class Answering:

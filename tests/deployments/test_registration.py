@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deployments.declared import full_name
 from deployments.stack.programs import HOME
-from deployments.stack.registration import _full_name, check, prove_flow
+from deployments.stack.registration import check, prove_flow
 from tasks.errors import BadInput
 
 
@@ -21,7 +22,7 @@ def written(folder: Path, **changes: object) -> Path:
 
 def test_the_file_in_the_repository_is_understood() -> None:
     found = check(HOME / "prefect.yaml")
-    assert {_full_name(one) for one in found} >= {"deploy/pyplots", "roll-back/pyplots"}
+    assert {full_name(one) for one in found} >= {"deploy/pyplots", "roll-back/pyplots"}
 
 
 def test_the_name_of_a_deployment_begins_with_its_flows_name() -> None:
@@ -29,7 +30,7 @@ def test_the_name_of_a_deployment_begins_with_its_flows_name() -> None:
 
     for one in check(HOME / "prefect.yaml"):
         flow = load_flow_from_entrypoint(str(HOME / one["entrypoint"]))
-        assert _full_name(one) == f"{flow.name}/{one['name']}"
+        assert full_name(one) == f"{flow.name}/{one['name']}"
 
 
 def test_a_key_that_prefect_would_silently_ignore_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
