@@ -7,6 +7,8 @@ ARGS ?=
 BENCH ?=
 FLOW ?=
 export UV_PYTHON_PREFERENCE ?= system
+# Images of Python often forbid bytecode; every process of a stack would then compile all that it imports, two seconds each.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: up test check bench chaos install uv
 
