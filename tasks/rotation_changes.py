@@ -13,7 +13,7 @@ from prefect import task
 from pydantic import SecretStr
 
 from tasks import progress
-from tasks.analysis import rotation
+from tasks.analysis import rotation, rotation_attempts
 from tasks.analysis.rotation import CURRENT, DESTROY_DELAY, MARK, Unit
 from tasks.clients.login_url import password_of, user_of, with_login
 from tasks.clients.login_users import LoginUsers
@@ -44,13 +44,19 @@ def _annotate(site: Site, secret: str, value: str) -> None:
 
 @task(**WRITE)
 async def point_alias(site: Site, versions: dict[str, int]) -> None:
-    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first."""
+    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first.
+
+    Raises Refused for a version that is not enabled, which nobody could read.
+    """
     await asyncio.to_thread(_point, site, versions)
 
 
 def _point(site: Site, versions: dict[str, int]) -> None:
     for name, number in versions.items():
-        site.rotating_secrets.point(site.rotating_secrets.look(name), CURRENT, number)
+        state = site.rotating_secrets.look(name)
+        if number not in {version.number for version in state.enabled()}:
+            raise Refused(f"pointing alias {CURRENT} of {name} at version {number} refused: it is not enabled")
+        site.rotating_secrets.point(state, CURRENT, number)
 
 
 @task(**WRITE)
@@ -66,7 +72,7 @@ async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int
 
 def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
     for name in unit.secrets:
-        burn = rotation.made_under(site.rotating_secrets.look(name), mark)
+        burn = rotation_attempts.made_under(site.rotating_secrets.look(name), mark)
         _retire(site, name, (version.number for version in burn))
     value = random_value()
     values = {unit.main: value}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from tasks.analysis import rotation
-from tasks.analysis.rotation import Stage, Unit
+from tasks.analysis import rotation, rotation_attempts
+from tasks.analysis.rotation import Unit
+from tasks.analysis.rotation_attempts import Stage, in_use
 from tasks.analysis.rotation_refusals import refusals
 from tasks.analysis.rotation_use import Blocker, blockers, in_words, old_versions, session_blockers
 from tasks.errors import BadInput, OpsError, PermanentError, Refused
@@ -19,14 +20,13 @@ from tasks.models import Finding
 from tasks.record import run_name
 from tasks.rotation_changes import (
     make_versions,
-    point_alias,
     prepare_database,
     put_mark,
     remove_mark,
     retire_versions,
 )
 from tasks.rotation_facts import check_external, look, prove_login
-from tasks.rotation_finishing import finish
+from tasks.rotation_finishing import finish, give_to_senders
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
 from tasks.rotation_work import Wish, Work
 from tasks.site import Site
@@ -81,7 +81,7 @@ async def _rotate(work: Work) -> RotationOutcome:
     if work.ground.database and work.ground.database.passwordless:
         return work.outcome("unchanged", "it has no password: IAM database authentication is the better end")
     _tell_unpinned(work)
-    stage = rotation.next_stage(work.unit, work.ground, work.mark)
+    stage = rotation_attempts.next_stage(work.unit, work.ground, work.mark)
     if work.unit.kind == "external":
         return await _external(work, stage)
     if stage.do != "begin":
@@ -212,13 +212,13 @@ async def _failed(work: Work, error: OpsError) -> RotationOutcome:
 async def _take_back(work: Work, mark: RotationMark) -> None:
     """Disable the orphans. With none in use the attempt is over, and so is its mark.
 
-    Where a canary that could not be taken back serves what was made, the mark stays: the version is ours.
+    Where anything uses what was made, such as a canary that could not be taken back, the mark stays: it is ours.
     """
-    made = {version.number for version in rotation.made_under(work.ground.secrets[work.unit.main], mark)}
-    for name, numbers in rotation.orphans(work.unit, work.ground, mark).items():
+    made = {version.number for version in rotation_attempts.made_under(work.ground.secrets[work.unit.main], mark)}
+    for name, numbers in rotation_attempts.orphans(work.unit, work.ground, mark).items():
         await retire_versions(work.site, name, numbers)
-    in_canary = made & rotation.serving(work.ground, work.unit.main)
-    if not in_canary and rotation.next_stage(work.unit, work.ground, mark).do == "begin":
+    used = made & in_use(work.ground, work.unit.main)
+    if not used and rotation_attempts.next_stage(work.unit, work.ground, mark).do == "begin":
         await remove_mark(work.site, work.unit)
 
 
@@ -234,8 +234,14 @@ async def prepare_all(site: Site, units: tuple[Unit, ...]) -> tuple[RotationOutc
             await prepare_database(site, site.estate.database(unit.database), rotation.newest_pinned(ground, unit))
             outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "it can be rotated now"))
         elif unit.kind == "generated":
-            ground = await look(site, unit)
-            if rotation.CURRENT not in ground.secrets[unit.main].aliases:
-                await point_alias(site, {unit.main: rotation.newest_pinned(ground, unit)})
-            outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "its senders can follow it now"))
+            outcomes.append(await _prepare_alias(Work(site, unit, Wish(), await look(site, unit), None)))
     return tuple(outcomes)
+
+
+async def _prepare_alias(work: Work) -> RotationOutcome:
+    name = work.unit.main
+    if rotation.CURRENT not in work.ground.secrets[name].aliases:
+        waiting = await give_to_senders(work, {name: rotation.newest_pinned(work.ground, work.unit)})
+        if waiting:
+            return work.outcome("refused", in_words(waiting))
+    return work.outcome("prepared", "its senders can follow it now")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.analysis import history, rotation, rotation_refusals
+from tasks.analysis import history, rotation, rotation_attempts, rotation_refusals
 from tasks.analysis.rotation import MARK, Unit
 from tasks.analysis.rotation_use import blockers, explained, old_versions, rollback_targets, users_to_lock, worst
 from tasks.errors import Refused
@@ -85,15 +85,15 @@ def refused(found: RotationGround, under: RotationMark | None = None) -> str:
     ],
 )  # fmt: skip
 def test_the_next_step_follows_from_what_serves(urls: str, pins: dict[str, int], marked: bool, expected: Any) -> None:
-    stage = rotation.next_stage(LOGIN, ground(urls, urls, pins), mark() if marked else None)
+    stage = rotation_attempts.next_stage(LOGIN, ground(urls, urls, pins), mark() if marked else None)
     assert (stage.do, stage.target, stage.services) == expected
 
 
 def test_what_was_made_and_serves_nowhere_is_an_orphan_and_what_somebody_else_added_is_not() -> None:
-    assert rotation.orphans(LOGIN, ground("EE", "EE"), mark()) == {URL: (2,), PASSWORD: (2,)}
-    assert rotation.orphans(LOGIN, ground("EEE", "EEE", {"api": 3}), mark()) == {URL: (2,), PASSWORD: (2,)}
+    assert rotation_attempts.orphans(LOGIN, ground("EE", "EE"), mark()) == {URL: (2,), PASSWORD: (2,)}
+    assert rotation_attempts.orphans(LOGIN, ground("EEE", "EEE", {"api": 3}), mark()) == {URL: (2,), PASSWORD: (2,)}
     strange = ground("EE", "E", of={1: "pyplots_a", 2: "somebody"})
-    assert rotation.orphans(LOGIN, strange, mark())[URL] == ()
+    assert rotation_attempts.orphans(LOGIN, strange, mark())[URL] == ()
     assert "version 2 of secret db-connection-string was added by somebody else" in refused(strange, mark())
     assert "version 2 of secret db-connection-string was added by somebody else" in refused(ground("EE", "EE"))
     assert refused(ground("EE", "EE"), mark()) == ""
@@ -110,7 +110,7 @@ def split(secret: str) -> tuple[Reference, ...]:
 
 def test_what_a_canary_serves_is_no_orphan_and_nothing_is_begun_while_the_traffic_is_split() -> None:
     served = ground("EE", "EE", {}, references=split(URL))
-    assert rotation.orphans(LOGIN, served, mark()) == {URL: (), PASSWORD: ()}
+    assert rotation_attempts.orphans(LOGIN, served, mark()) == {URL: (), PASSWORD: ()}
     assert "the traffic of api is split (api-1 serves 90 %, api-2 serves 10 %)" in refused(served)
     token = RotationGround(secrets={"sync-token": secret("sync-token", "E")}, pins={}, references=split("sync-token"))
     reasons = "; ".join(rotation_refusals.refusals(ESTATE, TOKEN, token, None))
