@@ -10,7 +10,8 @@ from tasks.analysis import rotation
 from tasks.analysis.rotation_attempts import Stage
 from tasks.analysis.rotation_receivers import unready
 from tasks.analysis.rotation_use import Blocker, in_words
-from tasks.rotation_changes import complete_pair, point_alias, remove_mark
+from tasks.rotation_changes import point_alias, remove_mark
+from tasks.rotation_making import complete_pair
 from tasks.rotation_models import RotationOutcome
 from tasks.rotation_releases import record_services, release_all
 from tasks.rotation_retiring import record_secret, retire

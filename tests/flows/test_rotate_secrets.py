@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -16,8 +15,8 @@ from tasks.errors import Missing
 from tests.flows import rotations
 from tests.flows.conftest import deployed
 from tests.flows.rotations import KEY, LOGIN, PASSWORD, TOKEN, URL, rotate, with_provider
-from tests.flows.senders import Provider, Sender
-from tests.flows.steps import calls, deploy, newest
+from tests.flows.senders import Provider
+from tests.flows.steps import calls, newest
 from tests.inbox import Inbox, inbox
 from tests.sample import Sample
 from tests.stack import Stack
@@ -138,38 +137,6 @@ def test_a_generated_secret_is_replaced_and_no_value_of_any_secret_is_told(sampl
     witnesses = {sample.project, "rotate-secrets", "postgres"}
     seen = {place.split()[0] for place in rotations.found_in(witnesses, stack)}
     assert {"file", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
-
-
-def test_senders_with_the_old_and_the_new_token_are_accepted_for_the_whole_overlap_and_the_old_one_not_after_it(
-    sample: Sample, provider: Provider
-) -> None:
-    generated = 'rotation = "generated"\n'
-    with_provider(sample, provider.url, (generated, f"{generated}overlap_days = 1\n"))
-    assert rotate(sample, secrets=(TOKEN,), prepare=True).verdict == "prepared"
-    version, uri = rotations.pinned(sample, TOKEN), sample.state().uri
-    old, follow = rotations.token(sample, version), lambda: rotations.token(sample, "current")
-    with Sender(uri, lambda: old) as before, Sender(uri, follow) as follower:
-        result = rotate(sample, secrets=(TOKEN,))
-        new = rotations.token(sample, "latest")
-        while follower.accepted(new) < 20 and not follower.refused:
-            time.sleep(0.1)
-    assert result.verdict == "waiting", result
-    assert f"old and new version of {TOKEN} are both valid" in result.why
-    assert (before.refused, follower.refused) == ({}, {})
-    assert before.accepted(old) > 20
-    assert rotations.enabled(sample, TOKEN) == [version, version + 1]
-    assert deploy(sample).verdict == "unchanged"
-    with Sender(uri, follow) as follower:
-        result = rotate(sample, secrets=(TOKEN,), emergency=True)
-    assert result.verdict == "rotated", result
-    assert follower.refused == {}
-    assert follower.accepted(new) == follower.accepted() > 20
-    assert rotations.enabled(sample, TOKEN) == [rotations.pinned(sample, TOKEN)]
-    with Sender(uri, lambda: old) as before:
-        while sum(before.answers.values()) < 5:
-            time.sleep(0.1)
-    assert before.accepted() == 0
-    assert set(before.refused) == {401}
 
 
 def test_an_external_key_is_asked_for_tried_at_its_provider_and_rolled_out_once_it_is_taken(
