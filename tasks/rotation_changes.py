@@ -6,7 +6,6 @@ Safety property: each looks first, so each may be repeated; no value is in a par
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from prefect import task
 from pydantic import SecretStr
@@ -21,7 +20,7 @@ from tasks.errors import Refused
 from tasks.estate import Database
 from tasks.models import SecretPin
 from tasks.policies import WRITE
-from tasks.rotation_models import RotationMark
+from tasks.rotation_models import RotationMark, Version
 from tasks.site import Site
 
 
@@ -59,17 +58,19 @@ def _point(site: Site, versions: dict[str, int]) -> None:
 
 
 @task(**WRITE)
-async def retire_versions(site: Site, name: str, numbers: tuple[int, ...]) -> None:
-    """Disable versions, and have them destroyed after 30 days. Safe to repeat: it looks first."""
-    await asyncio.to_thread(_retire, site, name, numbers)
+async def retire_versions(site: Site, name: str, numbers: tuple[int, ...]) -> tuple[Version, ...]:
+    """Disable versions, and have them destroyed after 30 days or more; how they are then.
+
+    Safe to repeat: it looks first.
+    """
+    return await asyncio.to_thread(lambda: tuple(_retire(site, name, number) for number in numbers))
 
 
-def _retire(site: Site, name: str, numbers: Iterable[int]) -> None:
+def _retire(site: Site, name: str, number: int) -> Version:
     manager = site.rotating_secrets
-    for number in numbers:
-        manager.delay_destruction(manager.look(name), DESTROY_DELAY)
-        progress.report("retire", name, f"version {number} is disabled, and destroyed in {DESTROY_DELAY.days} days")
-        manager.retire(name, number)
+    manager.delay_destruction(manager.look(name), DESTROY_DELAY)
+    progress.report("retire", name, f"version {number} is disabled")
+    return manager.retire(name, number, DESTROY_DELAY)
 
 
 @task(**WRITE)

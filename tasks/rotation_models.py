@@ -171,10 +171,11 @@ RotationVerdictName = Literal["planned", "prepared", "rotated", "unchanged", "wa
 
 
 class Retired(Frozen):
-    """A version that was taken out of use, and the command that undoes it."""
+    """A version that was taken out of use, when it is destroyed, and the command that undoes it until then."""
 
     secret: str
     version: int
+    destroyed_at: datetime | None = None
     undo: str
 
 

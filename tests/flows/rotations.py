@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from itertools import chain
 from typing import Any
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 
 from deployments.stack.database import LEDGER, PREFECT, database_url
 from tasks.clients.login_url import user_of, with_login
-from tasks.models import SecretPin
+from tasks.models import SecretPin, Traffic
 from tests.sample import Sample, ended
 from tests.stack import Stack
 
@@ -34,9 +35,27 @@ def rotate(sample: Sample, **parameters: Any) -> Any:
 
 def destroys_at_once(sample: Sample, *names: str) -> None:
     """Let secrets delay no destruction, as no secret does before its first rotation."""
+    destroys_after(sample, None, *names)
+
+
+def destroys_after(sample: Sample, delay: timedelta | None, *names: str) -> None:
+    """Let secrets delay every destruction by so much, as somebody else chose."""
     manager = sample.site.rotating_secrets
     for name in names:
-        manager._update(manager.look(name), {"version_destroy_ttl": None})
+        manager._update(manager.look(name), {"version_destroy_ttl": delay})
+
+
+def ends_idle_instances_soon(sample: Sample, service: str = "api") -> Sample:
+    """Release the same again with instances that end after two idle seconds, and their sessions with them."""
+    before = sample.serving(service)
+    spec = sample.site.run.get_revision(service, before).spec
+    hasty = spec.model_copy(update={"annotations": {**spec.annotations, "localcloud/idle-seconds": "2"}})
+    everything = (Traffic(revision=f"{service}-hasty", percent=100),)
+    sample.site.run.update_service(
+        sample.state(service), spec=hasty, revision=f"{service}-hasty", traffic=everything
+    )
+    sample.site.run.delete_revision(service, before)
+    return sample
 
 
 def enabled(sample: Sample, secret: str) -> list[int]:

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -42,7 +43,8 @@ def rotating(new_sample: Callable[..., Sample], provider: Provider) -> Sample:
     sample = new_sample("rotate")
     sample.site.secrets.create_secret(KEY)
     sample.site.secrets.add_version(KEY, SecretStr(FIRST_KEY))
-    return deployed(with_provider(sample, provider.url))
+    deployed(with_provider(sample, provider.url))
+    return rotations.ends_idle_instances_soon(sample)
 
 
 @pytest.fixture
@@ -58,8 +60,16 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
     assert calls(stack, sample, after) == []
     assert f"revision `{revision}` | api | {URL} | 1 | serves 100 %" in planned.report
     assert f"**whose versions are**: 1: `{before}`" in planned.report
+    rotations.destroys_after(sample, timedelta(days=1), URL)
+    began = datetime.now(UTC)
     result = rotate(sample, secrets=LOGIN)
     assert result.verdict == "rotated", result
+    version = sample.site.rotating_secrets.look(URL).version(1)
+    assert version is not None
+    assert version.destroyed_at is not None
+    assert version.destroyed_at > began + timedelta(days=30)
+    until = f"# until {version.destroyed_at:%Y-%m-%d %H:%M} UTC"
+    assert f"gcloud secrets versions enable 1 --secret={URL} --project={sample.project}  {until}" in result.report
     assert sample.serving() != revision
     assert rotations.user(sample) != before
     assert rotations.enabled(sample, URL) == [rotations.pinned(sample)]
