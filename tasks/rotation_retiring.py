@@ -22,11 +22,11 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     site, unit, wish = work.site, work.unit, work.wish
     targets = {name: number for name, number in work.targets.items() if name in unit.secrets}
     old, target = old_versions(work.ground, targets), targets[unit.main]
-    held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency, kept=False)
+    held = blockers(unit, work.ground, old, targets, datetime.now(UTC), wish.emergency, kept=False)
     if held:
         return held
     await _accept_alone(work, target)
-    held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency)
+    held = blockers(unit, work.ground, old, targets, datetime.now(UTC), wish.emergency)
     if held:
         return held
     if wish.emergency:

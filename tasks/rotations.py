@@ -154,7 +154,7 @@ def _busy(work: Work, serving: int) -> tuple[Blocker, ...]:
         return ()
     idle = _idle(work)
     its = tuple(n for n, user in database.of.items() if user == idle and n != serving)
-    used = blockers(unit, work.ground, {unit.main: its}, serving, datetime.now(UTC), work.wish.emergency)
+    used = blockers(unit, work.ground, {unit.main: its}, {unit.main: serving}, datetime.now(UTC), work.wish.emergency)
     return (*used, *(() if work.wish.emergency else session_blockers(database, (idle,))))
 
 

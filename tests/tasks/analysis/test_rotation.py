@@ -152,10 +152,10 @@ def reference(**more: Any) -> Reference:
     ],
 )
 def test_whatever_uses_an_old_version_is_named_with_the_way_out(one: Reference, words: str) -> None:
-    found = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, False)
+    found = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, False)
     assert len(found) == 1
     assert words in f"{found[0].what} → {found[0].way_out}"
-    emergency = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, True)
+    emergency = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, True)
     assert (emergency == ()) == (one.until is not None)
 
 
@@ -167,15 +167,15 @@ def test_whatever_uses_an_old_version_is_named_with_the_way_out(one: Reference, 
     ],
 )  # fmt: skip
 def test_what_leads_nowhere_or_uses_another_version_is_no_hindrance(one: Reference) -> None:
-    assert blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, False) == ()
+    assert blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, False) == ()
 
 
 def test_an_overlap_keeps_the_old_version_for_as_long_as_the_estate_says() -> None:
     unit = TOKEN.model_copy(update={"overlap": timedelta(days=3)})
     found = RotationGround(secrets={"sync-token": secret("sync-token", "E", "E", age=1)}, pins={"api": 2})
-    held = blockers(unit, found, {"sync-token": (1,)}, 2, NOW, False)
+    held = blockers(unit, found, {"sync-token": (1,)}, {"sync-token": 2}, NOW, False)
     assert [one.until for one in held] == [NOW + timedelta(days=2)]
-    assert blockers(unit, found, {"sync-token": (1,)}, 2, NOW, True) == ()
+    assert blockers(unit, found, {"sync-token": (1,)}, {"sync-token": 2}, NOW, True) == ()
 
 
 def change(kind: str, revision: str, day: int, before: str = "") -> Change:

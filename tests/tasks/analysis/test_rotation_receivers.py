@@ -107,16 +107,41 @@ def test_the_second_variable_holds_the_old_version_until_it_is_moved_and_is_no_h
     both = ground(2, kept, pins={"api": 2})
     assert rotation_attempts.next_stage(UNIT, both, MARK).do == "retire"
     assert rotation_attempts.orphans(UNIT, both, MARK) == {TOKEN: ()}
-    assert blockers(UNIT, both, {TOKEN: (1,)}, 2, NOW, False, kept=False) == ()
-    assert len(blockers(UNIT, both, {TOKEN: (1,)}, 2, NOW, False)) == 1
+    assert blockers(UNIT, both, {TOKEN: (1,)}, {TOKEN: 2}, NOW, False, kept=False) == ()
+    assert len(blockers(UNIT, both, {TOKEN: (1,)}, {TOKEN: 2}, NOW, False)) == 1
 
 
 def test_an_alias_that_stands_for_the_old_version_is_a_use_of_it_and_one_that_was_moved_is_none() -> None:
     state = {TOKEN: secret(2, mine=1, current=2)}
     uses = explained([reads("mine"), reads(CURRENT)], {}, frozenset(), NOW, state)
-    found = blockers(UNIT, ground(2, *uses, pins={"api": 2}), {TOKEN: (1,)}, 2, NOW, False)
+    found = blockers(UNIT, ground(2, *uses, pins={"api": 2}), {TOKEN: (1,)}, {TOKEN: 2}, NOW, False)
     assert [one.what for one in found] == [f"job nightly is pinned to {TOKEN} version 1 by its alias mine (a job)"]
     assert found[0].way_out == f"gcloud secrets update {TOKEN} --update-version-aliases=mine=2"
+
+
+@pytest.mark.parametrize("emergency", [False, True])
+def test_an_alias_holds_its_version_for_readers_that_nobody_can_see(emergency: bool) -> None:
+    """A person's script and CI read by alias, and stand nowhere on Cloud Run."""
+    aliased = ground(2, ci=1, mine=2, current=2, pins={"api": 2})
+    found = blockers(UNIT, aliased, {TOKEN: (1,)}, {TOKEN: 2}, NOW, emergency)
+    what = f"alias ci of {TOKEN} stands for version 1, for whoever reads it by that name"
+    assert [one.what for one in found] == [what]
+    assert found[0].way_out == f"gcloud secrets update {TOKEN} --update-version-aliases=ci=2"
+    assert found[0].until is None
+    read = reads("ci", points_to=1)
+    both = blockers(UNIT, ground(2, read, ci=1, pins={"api": 2}), {TOKEN: (1,)}, {TOKEN: 2}, NOW, emergency)
+    assert [one.what for one in both] == [f"job nightly is pinned to {TOKEN} version 1 by its alias ci (a job)"]
+
+
+def test_an_alias_of_the_passwords_secret_moves_to_the_version_that_belongs_to_the_new_login() -> None:
+    login = rotation.units(ESTATE, ("db-connection-string",))[0]
+    states = {name: secret(2).model_copy(update={"name": name, "aliases": {"ci": 1}}) for name in login.secrets}
+    old = dict.fromkeys(login.secrets, (1,))
+    targets = {"db-connection-string": 2, "db-password": 7}
+    found = blockers(login, RotationGround(secrets=states), old, targets, NOW, False)
+    assert [one.way_out for one in found] == [
+        f"gcloud secrets update {name} --update-version-aliases=ci={number}" for name, number in targets.items()
+    ]
 
 
 def test_what_senders_have_already_is_not_taken_back() -> None:
