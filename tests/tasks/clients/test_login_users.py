@@ -7,7 +7,6 @@ import socket
 import struct
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from sqlalchemy import make_url
 
 from tasks.clients.login_users import LoginUsers
 from tasks.errors import PermanentError, TransientError
+from tests.told import told
 
 #: What the proxy does with the message that sets a password: it gets the message, the client and the server.
 Fault = Callable[[bytes, socket.socket, socket.socket], None]
@@ -104,10 +104,10 @@ def test_a_fault_inside_the_statement_that_sets_a_password_tells_neither_it_nor_
     password = SecretStr("p-" + secrets.token_urlsafe(24))
     with through(database, fault) as (users, proxy), pytest.raises(kind, match=f"setting the password of {role}") as it:
         users.renew(role, password)
-    told = "".join(traceback.format_exception(it.value)) + repr(it.value) + caplog.text
+    said = told(it.value) + caplog.text
     assert proxy.met == 1
     for secret in (password.get_secret_value(), "SCRAM-SHA-256$4096"):
-        assert secret not in told
+        assert secret not in said
 
 
 def test_after_a_lost_answer_the_step_is_repeated_with_another_password_which_works(database: str, role: str) -> None:
