@@ -11,14 +11,14 @@ from pydantic import SecretStr
 
 from tasks.analysis import rotation
 from tasks.errors import Refused
-from tasks.models import SecretPin, Traffic
+from tasks.models import SecretPin
 from tasks.rotation_making import make_versions
 from tasks.rotation_models import RotationMark
 from tests.flows import rotations
 from tests.flows.conftest import deployed
 from tests.flows.rotations import TOKEN, rotate
 from tests.flows.senders import Sender
-from tests.flows.steps import deploy
+from tests.flows.steps import calls, deploy, newest
 from tests.load import Load
 from tests.sample import Sample, run
 from tests.stack import Stack
@@ -61,20 +61,11 @@ def _with_sender(sample: Sample, overlap_days: int = 0) -> Sample:
     return sample
 
 
-def _by_hand(sample: Sample, service: str, shares: dict[str, int]) -> None:
-    """Give revisions their shares of the traffic, as a person does."""
-    lines = tuple(Traffic(revision=name, percent=share) for name, share in shares.items())
-    sample.site.run.update_service(sample.state(service), traffic=lines)
-
-
 def _follow_the_alias(sample: Sample) -> None:
     """Let the frontend read the alias, as a person does who deploys it by hand."""
     spec = sample.site.run.get_revision("frontend", sample.serving("frontend")).spec
     follows = spec.model_copy(update={"secret_env": {"SYNC_TOKEN": SecretPin(secret=TOKEN, version="current")}})
-    serves = (Traffic(revision="frontend-follows", percent=100),)
-    sample.site.run.update_service(
-        sample.state("frontend"), spec=follows, revision="frontend-follows", traffic=serves
-    )
+    rotations.by_hand(sample, "frontend", {"frontend-follows": 100}, follows)
 
 
 def test_a_service_that_sends_by_the_alias_is_never_refused_by_the_one_that_accepts_both(sample: Sample) -> None:
@@ -137,8 +128,11 @@ def _a_receiver_that_is_split_keeps_the_alias(sample: Sample, stack: Stack) -> N
     assert stack.control.fault(fault)["met"]
     after = sample.serving()
     assert (rotations.pinned(sample, TOKEN), after != before) == (version + 1, True)
-    _by_hand(sample, "api", {before: 50, after: 50})
+    rotations.by_hand(sample, "api", {before: 50, after: 50})
     try:
+        written = newest(stack, sample)
+        assert rotate(sample, secrets=(TOKEN,), dry_run=True).verdict == "planned"
+        assert calls(stack, sample, written) == []
         held = rotate(sample, secrets=(TOKEN,))
         assert held.verdict == "held", held
         assert f"{before} serves 50 % with version {version}" in held.why
@@ -146,7 +140,7 @@ def _a_receiver_that_is_split_keeps_the_alias(sample: Sample, stack: Stack) -> N
         assert rotations.token(sample, "current") == rotations.token(sample, version)
         assert rotations.enabled(sample, TOKEN) == [version, version + 1]
     finally:
-        _by_hand(sample, "api", {after: 100})
+        rotations.by_hand(sample, "api", {after: 100})
 
 
 def test_what_serves_is_never_burnt_with_what_a_failed_attempt_made(sample: Sample) -> None:

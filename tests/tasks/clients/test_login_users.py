@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from tasks.analysis.rotation_refusals import differences
 from tasks.clients.login_users import LoginUsers
 from tasks.errors import PermanentError, TransientError
 from tests.told import told
@@ -129,3 +130,31 @@ def test_the_planted_errors_would_tell_what_a_careless_client_tells(database: st
         with pytest.raises(psycopg.Error) as it:
             raw.execute(f"ALTER ROLE {role} PASSWORD 'SCRAM-SHA-256$4096:told'")
     assert "SCRAM-SHA-256$4096:told" in str(it.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "trait"),
+    [
+        ("ALTER ROLE {} SET search_path = elsewhere", "setting search_path=elsewhere"),
+        ("ALTER ROLE {} CONNECTION LIMIT 3", "connlimit = 3"),
+        ("ALTER ROLE {} CREATEROLE", "createrole = True"),
+        ("GRANT pg_monitor TO {} WITH ADMIN OPTION", "member of pg_monitor (admin True"),
+        ("GRANT INSERT ON things TO {} WITH GRANT OPTION", "INSERT on relation things with grant option"),
+        ("GRANT SELECT (a) ON things TO {}", "SELECT on column things.a"),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {}", "SELECT on new objects of"),
+        ("ALTER TABLE things OWNER TO {}", "owner of relation things"),
+        ("CREATE POLICY own ON things TO {} USING (true)", "policy own of relation things"),
+    ],
+)
+def test_whatever_decides_what_a_login_may_do_is_seen_as_a_difference(
+    statement: str, trait: str, database: str, role: str
+) -> None:
+    with psycopg.connect(database.replace("+psycopg", ""), autocommit=True) as link:
+        link.execute("CREATE TABLE things (a integer)")
+        link.execute(f"CREATE ROLE {role}_b NOLOGIN")
+        users = LoginUsers(SecretStr(database))
+        before = users.logins((role, f"{role}_b"), "rotator")
+        assert tuple(differences(before[role], before[f"{role}_b"])) == ()
+        link.execute(statement.format(role))
+    after = users.logins((role, f"{role}_b"), "rotator")
+    assert trait in "; ".join(differences(after[role], after[f"{role}_b"]))
