@@ -95,7 +95,8 @@ def _read_database(site: Site, database: Database, secrets: dict[str, SecretStat
     if serving not in urls:
         raise PermanentError(
             f"reading secret {database.url_secret} failed: version {serving or 'none'}, which serves, is not enabled; "
-            f"{site.rotating_secrets.adding(database.url_secret)}"
+            f"give the traffic to a revision with another one, or enable it: "
+            f"{site.rotating_secrets.undo(database.url_secret, serving)}"
         )
     url = urls[serving]
     user, password = user_of(url), password_of(url)

@@ -19,9 +19,9 @@ from tasks.errors import BadInput, OpsError, PermanentError, Refused
 from tasks.estate import Service
 from tasks.models import Finding
 from tasks.record import run_name
-from tasks.rotation_changes import prepare_database, put_mark
+from tasks.rotation_changes import put_mark
 from tasks.rotation_facts import check_external, look, prove_login
-from tasks.rotation_finishing import finish, give_to_senders
+from tasks.rotation_finishing import finish
 from tasks.rotation_making import make_versions
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
 from tasks.rotation_taking_back import give_up
@@ -220,28 +220,3 @@ async def _failed(work: Work, error: OpsError) -> RotationOutcome:
         why += f"; taking back what was made failed too, the next run does it: {second}"
     refused = isinstance(error, Refused) and not work.targets
     return work.outcome("refused" if refused else "failed", why)
-
-
-async def prepare_all(site: Site, units: tuple[Unit, ...]) -> tuple[RotationOutcome, ...]:
-    """Make rotator, owner and login users of each database; the logins that serve go on as they are.
-
-    A generated secret gets the alias that its senders follow, where it has none yet.
-    """
-    outcomes = []
-    for unit in units:
-        if unit.database:
-            ground = await look(site, unit)
-            await prepare_database(site, site.estate.database(unit.database), rotation.newest_pinned(ground, unit))
-            outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "it can be rotated now"))
-        elif unit.kind == "generated":
-            outcomes.append(await _prepare_alias(Work(site, unit, Wish(), await look(site, unit), None)))
-    return tuple(outcomes)
-
-
-async def _prepare_alias(work: Work) -> RotationOutcome:
-    name = work.unit.main
-    if rotation.CURRENT not in work.ground.secrets[name].aliases:
-        waiting = await give_to_senders(work, {name: rotation.newest_pinned(work.ground, work.unit)})
-        if waiting:
-            return work.outcome("refused", in_words(waiting))
-    return work.outcome("prepared", "its senders can follow it now")

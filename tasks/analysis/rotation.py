@@ -97,9 +97,14 @@ def write_mark(mark: RotationMark) -> str:
 
 
 def newest_pinned(ground: RotationGround, unit: Unit) -> int:
-    """The newest version of the main secret that serves; where no service is pinned, the newest enabled one."""
+    """The newest version of the main secret that serves; where no service uses one, the newest enabled one.
+
+    Where services read it by an alias it is what that stands for, whatever was added since.
+    """
     pinned = max(ground.pins.values(), default=0)
-    return pinned or max((version.number for version in ground.secrets[unit.main].enabled()), default=0)
+    read = {one.number for one in ground.references if one.ours and one.serves and one.secret == unit.main}
+    aliased = max((number for number in read if number), default=0)
+    return pinned or aliased or max((version.number for version in ground.secrets[unit.main].enabled()), default=0)
 
 
 def is_due(unit: Unit, ground: RotationGround, now: datetime) -> bool:

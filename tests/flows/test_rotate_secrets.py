@@ -196,6 +196,20 @@ def test_an_external_key_is_asked_for_tried_at_its_provider_and_rolled_out_once_
     assert found_in({one.get_secret_value() for one in (bad, good)} | {FIRST_KEY}, stack) == []
 
 
+def test_a_version_that_serves_and_was_disabled_by_hand_is_named_with_the_command_that_enables_it(
+    sample: Sample,
+) -> None:
+    version = rotations.pinned(sample, URL)
+    sample.site.secrets.disable(URL, version)
+    try:
+        failed = rotate(sample, secrets=LOGIN)
+        assert failed.verdict == "failed", failed
+        assert f"gcloud secrets versions enable {version} --secret={URL}" in failed.why
+        assert rotate(sample, secrets=LOGIN, prepare=True).verdict == "failed"
+    finally:
+        sample.site.secrets.enable(URL, version)
+
+
 def test_a_service_without_a_password_is_left_as_it_is_and_called_the_better_end(sample: Sample, stack: Stack) -> None:
     before = sample.serving()
     spec = sample.site.run.get_revision("api", before).spec

@@ -177,6 +177,13 @@ def test_the_alias_moves_only_once_every_receiver_accepts_the_version_with_all_i
     assert waiting(reads("1"), reads("1", why=""), reads("1", **{**FOREIGN, "why": "reached by its tag x"})) == []
 
 
+def test_what_serves_is_what_the_alias_stands_for_and_not_what_an_attempt_added_since() -> None:
+    """Taken for the newest one, the user that serves would be the one whose password is changed."""
+    read = serves("current", points_to=1)
+    assert rotation.newest_pinned(ground(2, read, pins={"api": 0}), UNIT) == 1
+    assert rotation.newest_pinned(ground(2, pins={}), UNIT) == 2
+
+
 def test_senders_among_our_services_are_not_waited_for_and_a_login_is_given_out_at_once() -> None:
     api, frontend = ESTATE.services
     both = ESTATE.model_copy(
