@@ -55,7 +55,8 @@ async def _give_out(work: Work, behind: tuple[str, ...]) -> tuple[Blocker, ...]:
 
 async def give_to_senders(work: Work, versions: dict[str, int]) -> tuple[Blocker, ...]:
     """Move the alias that senders follow, if every receiver accepts the version now; those that do not."""
-    await work.look_again()
+    if work.unit.kind == "generated":
+        await work.look_again()
     waiting = unready(work.site.estate, work.unit, work.ground, versions[work.unit.main])
     if not waiting:
         await point_alias(work.site, versions)
