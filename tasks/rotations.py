@@ -14,13 +14,14 @@ from tasks.analysis import rotation, rotation_attempts
 from tasks.analysis.rotation import Unit
 from tasks.analysis.rotation_attempts import Stage
 from tasks.analysis.rotation_refusals import refusals
-from tasks.analysis.rotation_use import Blocker, blockers, in_words, old_versions, session_blockers
-from tasks.errors import BadInput, OpsError, PermanentError, Refused
+from tasks.analysis.rotation_use import Blocker, blockers, in_words, session_blockers
+from tasks.errors import BadInput, OpsError, Refused
 from tasks.estate import Service
 from tasks.models import Finding
 from tasks.record import run_name
 from tasks.rotation_changes import put_mark
-from tasks.rotation_facts import check_external, look, prove_login
+from tasks.rotation_external import roll_out
+from tasks.rotation_facts import look, prove_login
 from tasks.rotation_finishing import finish
 from tasks.rotation_making import make_versions
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
@@ -81,7 +82,7 @@ async def _rotate(work: Work) -> RotationOutcome:
     stage, begun_for_a_leak = rotation_attempts.next_stage(work.unit, work.ground, work.mark), _is_for_a_leak(work)
     work.wish = replace(work.wish, emergency=work.wish.emergency or begun_for_a_leak)
     if work.unit.kind == "external":
-        return await _external(work, stage)
+        return await roll_out(work, stage)
     if stage.do != "begin":
         if work.wish.dry_run:
             return work.outcome("planned", f"a rotation is under way: {stage.do} version {stage.target} is next")
@@ -174,39 +175,6 @@ async def _marked(work: Work, idle: str) -> RotationMark:
         )
     await put_mark(work.site, work.unit, mark)
     return mark
-
-
-async def _external(work: Work, stage: Stage) -> RotationOutcome:
-    """Roll out a version that somebody added, once its provider takes it; or ask for one that is due."""
-    name, version = work.unit.main, work.ground.secrets[work.unit.main].version(stage.target)
-    if version is None or (stage.do == "retire" and not any(old_versions(work.ground, {name: stage.target}).values())):
-        return _asked_for(work)
-    reasons = refusals(work.site.estate, work.unit, work.ground, None)
-    if reasons:
-        return work.outcome("refused", "; ".join(reasons))
-    if work.wish.dry_run:
-        return work.outcome("planned", f"version {stage.target} would be checked, released, and the older ones retired")
-    try:
-        checked = await check_external(work.site, name, stage.target)
-    except PermanentError as error:
-        disable = work.site.rotating_secrets.disabling(name, stage.target)
-        why = f"{error}; the older one stays enabled; disable this one, or the next deploy pins it: {disable}"
-        return work.outcome("failed", why)
-    if not checked:
-        what = f"{name} has no check in the estate, so the probes of its services alone judge it"
-        work.findings.append(Finding(severity="info", subject=name, what=what, way_out="add secrets.check"))
-    return await finish(work, stage)
-
-
-def _asked_for(work: Work) -> RotationOutcome:
-    """Only its provider can issue the next one: ask for it when it is due, with the command that does not show it."""
-    name, now = work.unit.main, datetime.now(UTC)
-    if not work.wish.emergency and not rotation.is_due(work.unit, work.ground, now):
-        return work.outcome("unchanged", "it is not due")
-    adding = work.site.rotating_secrets.adding(name)
-    what = "is due, and its provider alone can issue the next one"
-    work.findings.append(Finding(severity="warning", subject=name, what=what, way_out=adding))
-    return work.outcome("waiting", f"{name} {what}; add it without showing it: {adding}")
 
 
 async def _failed(work: Work, error: OpsError) -> RotationOutcome:
