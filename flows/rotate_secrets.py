@@ -22,10 +22,11 @@ from tasks.ground import refuse_freeze
 from tasks.locks import services_locked
 from tasks.record import publish_report, tell
 from tasks.releases import settle
+from tasks.rotation_preparing import prepare_all
 from tasks.rotation_reports import rotation_report
 from tasks.rotation_verdicts import asks_a_person, good, summary
 from tasks.rotation_work import Wish
-from tasks.rotations import chosen, locks_of, prepare_all, rotate_all, services_of
+from tasks.rotations import chosen, locks_of, rotate_all, services_of
 from tasks.site import open_site
 from tasks.verdicts import SCHEDULED
 

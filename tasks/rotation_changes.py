@@ -1,13 +1,11 @@
-"""The writing steps of a rotation.
+"""The writing steps of a rotation, but for the one that makes a new version.
 
-Safety property: a password is made inside the step that uses it and is in no parameter, result, log or message. A step
-that is repeated first takes back what its earlier attempt made: a password of a failed attempt is never used again.
+Safety property: each looks first, so each may be repeated; no value is in a parameter, result, log or message.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from prefect import task
 from pydantic import SecretStr
@@ -15,14 +13,14 @@ from pydantic import SecretStr
 from tasks import progress
 from tasks.analysis import rotation
 from tasks.analysis.rotation import CURRENT, DESTROY_DELAY, MARK, Unit
-from tasks.clients.login_url import password_of, user_of, with_login
+from tasks.clients.login_url import user_of
 from tasks.clients.login_users import LoginUsers
 from tasks.clients.rotator import as_rotator, random_value
 from tasks.errors import Refused
 from tasks.estate import Database
 from tasks.models import SecretPin
 from tasks.policies import WRITE
-from tasks.rotation_models import RotationMark
+from tasks.rotation_models import RotationMark, Version
 from tasks.site import Site
 
 
@@ -44,74 +42,35 @@ def _annotate(site: Site, secret: str, value: str) -> None:
 
 @task(**WRITE)
 async def point_alias(site: Site, versions: dict[str, int]) -> None:
-    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first."""
+    """Let the alias of each secret stand for the version that everybody accepts now. Safe to repeat: it looks first.
+
+    Raises Refused for a version that is not enabled, which nobody could read.
+    """
     await asyncio.to_thread(_point, site, versions)
 
 
 def _point(site: Site, versions: dict[str, int]) -> None:
     for name, number in versions.items():
-        site.rotating_secrets.point(site.rotating_secrets.look(name), CURRENT, number)
+        state = site.rotating_secrets.look(name)
+        if number not in {version.number for version in state.enabled()}:
+            raise Refused(f"pointing alias {CURRENT} of {name} at version {number} refused: it is not enabled")
+        site.rotating_secrets.point(state, CURRENT, number)
 
 
 @task(**WRITE)
-async def make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
-    """Give the idle user a new password, and add the versions that hold it; their numbers, by secret.
-
-    ``serving`` is the version of the connection string whose login is replaced. Nothing uses the new ones yet. ``end``:
-    after a leak the idle user's sessions are somebody else's, and are ended. Safe to repeat: what an earlier attempt
-    added is disabled first, and the password is another.
-    """
-    return await asyncio.to_thread(_make_versions, site, unit, mark, serving, end)
-
-
-def _make_versions(site: Site, unit: Unit, mark: RotationMark, serving: int, end: bool) -> dict[str, int]:
-    for name in unit.secrets:
-        burn = rotation.made_under(site.rotating_secrets.look(name), mark)
-        _retire(site, name, (version.number for version in burn))
-    value = random_value()
-    values = {unit.main: value}
-    if unit.database:
-        database = site.estate.database(unit.database)
-        url = _url(site, database, serving)
-        progress.report("rotate", mark.user, "a new password for the idle user")
-        client = as_rotator(site.sql, database, url)
-        client.renew(mark.user, value)
-        if end:
-            client.end_sessions(mark.user)
-        values = dict.fromkeys(unit.secrets, value) | {unit.main: with_login(url, mark.user, value)}
-    return {name: site.rotating_secrets.add_version(name, values[name]).version for name in unit.secrets}
-
-
-@task(**WRITE)
-async def complete_pair(site: Site, database: Database, version: int) -> int:
-    """The version of the password's secret that holds this connection string's password, added where it is missing.
+async def retire_versions(site: Site, name: str, numbers: tuple[int, ...]) -> tuple[Version, ...]:
+    """Disable versions, and have them destroyed after 30 days or more; how they are then.
 
     Safe to repeat: it looks first.
     """
-    return await asyncio.to_thread(_complete_pair, site, database, version)
+    return await asyncio.to_thread(lambda: tuple(_retire(site, name, number) for number in numbers))
 
 
-def _complete_pair(site: Site, database: Database, version: int) -> int:
-    assert database.password_secret is not None
-    name, manager = database.password_secret, site.rotating_secrets
-    wanted = password_of(_url(site, database, version)) or SecretStr("")
-    held = manager.values(name, manager.look(name).enabled())
-    found = [number for number, value in held.items() if value == wanted]
-    return max(found) if found else manager.add_version(name, wanted).version
-
-
-@task(**WRITE)
-async def retire_versions(site: Site, name: str, numbers: tuple[int, ...]) -> None:
-    """Disable versions, and have them destroyed after 30 days. Safe to repeat: it looks first."""
-    await asyncio.to_thread(_retire, site, name, numbers)
-
-
-def _retire(site: Site, name: str, numbers: Iterable[int]) -> None:
+def _retire(site: Site, name: str, number: int) -> Version:
     manager = site.rotating_secrets
-    for number in numbers:
-        manager.delay_destruction(manager.look(name), DESTROY_DELAY)
-        progress.report("retire", name, f"version {number} is disabled, and destroyed in {DESTROY_DELAY.days} days")
-        manager.retire(name, number)
+    manager.delay_destruction(manager.look(name), DESTROY_DELAY)
+    progress.report("retire", name, f"version {number} is disabled")
+    return manager.retire(name, number, DESTROY_DELAY)
 
 
 @task(**WRITE)
@@ -124,7 +83,7 @@ async def lock_users(site: Site, database: Database, users: tuple[str, ...], ser
 
 
 def _lock_users(site: Site, database: Database, users: tuple[str, ...], serving: int, end: bool) -> None:
-    url = _url(site, database, serving)
+    url = connection_string(site, database, serving)
     if user_of(url) in users:
         raise Refused(f"locking {user_of(url)} refused: it is the login that serves; run the flow again")
     client = as_rotator(site.sql, database, url)
@@ -149,7 +108,7 @@ async def prepare_database(site: Site, database: Database, serving: int) -> None
 
 
 def _prepare(site: Site, database: Database, serving: int) -> None:
-    url = _url(site, database, serving)
+    url = connection_string(site, database, serving)
     rotator = as_rotator(site.sql, database, url, make=True)
     rotator.prepare(database.owner, database.users)
     if user_of(url) not in database.users:
@@ -158,5 +117,6 @@ def _prepare(site: Site, database: Database, serving: int) -> None:
     rotator.own_database(database.owner)
 
 
-def _url(site: Site, database: Database, version: int) -> SecretStr:
+def connection_string(site: Site, database: Database, version: int) -> SecretStr:
+    """A version of the connection string."""
     return site.rotating_secrets.access(SecretPin(secret=database.url_secret, version=str(version)))

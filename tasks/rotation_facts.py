@@ -95,7 +95,8 @@ def _read_database(site: Site, database: Database, secrets: dict[str, SecretStat
     if serving not in urls:
         raise PermanentError(
             f"reading secret {database.url_secret} failed: version {serving or 'none'}, which serves, is not enabled; "
-            f"{site.rotating_secrets.adding(database.url_secret)}"
+            f"give the traffic to a revision with another one, or enable it: "
+            f"{site.rotating_secrets.undo(database.url_secret, serving)}"
         )
     url = urls[serving]
     user, password = user_of(url), password_of(url)
@@ -118,9 +119,9 @@ def _pairs(
         return {}
     name = database.password_secret
     passwords = site.rotating_secrets.values(name, secrets[name].enabled())
-    held = {value.get_secret_value(): number for number, value in sorted(passwords.items())}
+    held = {value: number for number, value in sorted(passwords.items())}
     found = {number: _password(url) for number, url in urls.items()}
-    return {number: held[text] for number, text in found.items() if text in held}
+    return {number: held[value] for number, value in found.items() if value in held}
 
 
 def _user(url: SecretStr) -> str:
@@ -131,12 +132,12 @@ def _user(url: SecretStr) -> str:
         return ""
 
 
-def _password(url: SecretStr) -> str:
+def _password(url: SecretStr) -> SecretStr | None:
+    """The password of a connection string; None for a text that is none."""
     try:
-        found = password_of(url)
+        return password_of(url)
     except BadInput:
-        return ""
-    return found.get_secret_value() if found else ""
+        return None
 
 
 @task(**READ)

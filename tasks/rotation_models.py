@@ -62,7 +62,7 @@ class RotationMark(Frozen):
     """The mark on a secret while a rotation of it is under way: what was there before, so that the rest is ours.
 
     ``after`` is the newest version of each secret before this rotation; ``user`` the login that gets a new password,
-    ``old_user`` the one that served before.
+    ``old_user`` the one that served before. ``emergency``: it was begun after a leak, and is gone on with as such.
     """
 
     run: str
@@ -70,6 +70,7 @@ class RotationMark(Frozen):
     after: dict[str, int]
     user: str = ""
     old_user: str = ""
+    emergency: bool = False
 
 
 #: How the reason of a reference begins that has a share of the traffic.
@@ -170,10 +171,11 @@ RotationVerdictName = Literal["planned", "prepared", "rotated", "unchanged", "wa
 
 
 class Retired(Frozen):
-    """A version that was taken out of use, and the command that undoes it."""
+    """A version that was taken out of use, when it is destroyed, and the command that undoes it until then."""
 
     secret: str
     version: int
+    destroyed_at: datetime | None = None
     undo: str
 
 

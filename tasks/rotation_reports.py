@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tasks.markdown import cell, finding_line
 from tasks.models import Finding
-from tasks.rotation_models import Reference, RotationOutcome, RotationVerdict
+from tasks.rotation_models import Reference, Retired, RotationOutcome, RotationVerdict
 
 _MARKS = {
     "rotated": "✓", "unchanged": "✓", "prepared": "✓", "planned": "→", "waiting": "…", "held": "‖", "refused": "✗",
@@ -46,8 +46,12 @@ def _outcome(one: RotationOutcome) -> str:
 def _retired(one: RotationOutcome) -> list[str]:
     if not one.retired:
         return []
-    lines = ["", "Disabled, and destroyed in 30 days. To take one back:", "", "```"]
-    return [*lines, *(retired.undo for retired in one.retired), "```"]
+    lines = ["", "Disabled. To take one back before it is destroyed:", "", "```"]
+    return [*lines, *(f"{retired.undo}  # until {_until(retired)}" for retired in one.retired), "```"]
+
+
+def _until(retired: Retired) -> str:
+    return f"{retired.destroyed_at:%Y-%m-%d %H:%M} UTC" if retired.destroyed_at else "its secret's own time"
 
 
 def _references(references: Iterable[Reference]) -> list[str]:

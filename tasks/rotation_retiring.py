@@ -5,6 +5,7 @@ Safety property: what still uses one was looked up just before; while anything d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from tasks.analysis.rotation_use import Blocker, blockers, old_versions, session_blockers, users_to_lock
@@ -21,11 +22,11 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     site, unit, wish = work.site, work.unit, work.wish
     targets = {name: number for name, number in work.targets.items() if name in unit.secrets}
     old, target = old_versions(work.ground, targets), targets[unit.main]
-    held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency, kept=False)
+    held = blockers(unit, work.ground, old, targets, datetime.now(UTC), wish.emergency, kept=False)
     if held:
         return held
     await _accept_alone(work, target)
-    held = blockers(unit, work.ground, old, target, datetime.now(UTC), wish.emergency)
+    held = blockers(unit, work.ground, old, targets, datetime.now(UTC), wish.emergency)
     if held:
         return held
     if wish.emergency:
@@ -35,9 +36,9 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     if held:
         return held
     for name, numbers in old.items():
-        await retire_versions(site, name, numbers)
-        undone = (Retired(secret=name, version=n, undo=site.rotating_secrets.undo(name, n)) for n in numbers)
-        work.retired.extend(undone)
+        for one in await retire_versions(site, name, numbers):
+            undo = site.rotating_secrets.undo(name, one.number)
+            work.retired.append(Retired(secret=name, version=one.number, destroyed_at=one.destroyed_at, undo=undo))
     if not wish.emergency:
         await _lock(work, old[unit.main], target)
     return ()
@@ -82,10 +83,19 @@ async def _lock(work: Work, old: tuple[int, ...], target: int) -> None:
 
 
 async def record_secret(work: Work) -> None:
+    """Write down that the rotation is over. Safe to repeat: the version in use is the entry's key."""
     target = work.targets[work.unit.main]
     await record_change(
         work.site, "rotation", work.unit.name, "emergency" if work.wish.emergency else "rotation", "released",
         f"rotation/{work.site.estate.google.project}/{work.unit.main}/{target}", {"emergency": work.wish.emergency},
-        {"versions": {one.secret: one.version for one in work.retired}, "user": ", ".join(work.locked)},
+        {"versions": _numbers(work.retired), "user": ", ".join(work.locked)},
         {"versions": work.targets, "user": serving_user(work)},
     )
+
+
+def _numbers(retired: Iterable[Retired]) -> dict[str, list[int]]:
+    """The versions that were taken out of use, by secret."""
+    found: dict[str, list[int]] = {}
+    for one in retired:
+        found.setdefault(one.secret, []).append(one.version)
+    return found

@@ -7,27 +7,25 @@ fails in between is found by the next run in Secret Manager and on Cloud Run, an
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.analysis import rotation
-from tasks.analysis.rotation import Stage, Unit
+from tasks.analysis import rotation, rotation_attempts
+from tasks.analysis.rotation import Unit
+from tasks.analysis.rotation_attempts import Stage
 from tasks.analysis.rotation_refusals import refusals
-from tasks.analysis.rotation_use import Blocker, blockers, in_words, old_versions, session_blockers
-from tasks.errors import BadInput, OpsError, PermanentError, Refused
+from tasks.analysis.rotation_use import Blocker, blockers, in_words, session_blockers
+from tasks.errors import BadInput, OpsError, Refused
 from tasks.estate import Service
 from tasks.models import Finding
 from tasks.record import run_name
-from tasks.rotation_changes import (
-    make_versions,
-    point_alias,
-    prepare_database,
-    put_mark,
-    remove_mark,
-    retire_versions,
-)
-from tasks.rotation_facts import check_external, look, prove_login
+from tasks.rotation_changes import put_mark
+from tasks.rotation_external import roll_out
+from tasks.rotation_facts import look, prove_login
 from tasks.rotation_finishing import finish
+from tasks.rotation_making import make_versions
 from tasks.rotation_models import RotationMark, RotationOutcome, RotationVerdictName
+from tasks.rotation_taking_back import give_up
 from tasks.rotation_work import Wish, Work
 from tasks.site import Site
 
@@ -81,14 +79,15 @@ async def _rotate(work: Work) -> RotationOutcome:
     if work.ground.database and work.ground.database.passwordless:
         return work.outcome("unchanged", "it has no password: IAM database authentication is the better end")
     _tell_unpinned(work)
-    stage = rotation.next_stage(work.unit, work.ground, work.mark)
+    stage, begun_for_a_leak = rotation_attempts.next_stage(work.unit, work.ground, work.mark), _is_for_a_leak(work)
+    work.wish = replace(work.wish, emergency=work.wish.emergency or begun_for_a_leak)
     if work.unit.kind == "external":
-        return await _external(work, stage)
+        return await roll_out(work, stage)
     if stage.do != "begin":
         if work.wish.dry_run:
             return work.outcome("planned", f"a rotation is under way: {stage.do} version {stage.target} is next")
         outcome = await finish(work, stage)
-        if outcome.verdict != "rotated" or not _wants_another(work):
+        if outcome.verdict != "rotated" or not _wants_another(work, begun_for_a_leak):
             return outcome
     return await _begin(work)
 
@@ -99,11 +98,22 @@ def _tell_unpinned(work: Work) -> None:
         work.findings.append(Finding(severity="warning", subject=name, what=what, way_out="its release pins a number"))
 
 
-def _wants_another(work: Work) -> bool:
-    """Whether the version of a rotation that was only finished now is old enough to be replaced itself."""
+def _is_for_a_leak(work: Work) -> bool:
+    return work.mark is not None and work.mark.emergency
+
+
+def _wants_another(work: Work, begun_for_a_leak: bool) -> bool:
+    """Whether the version of a rotation that was only finished now is to be replaced itself.
+
+    It is where it is old enough, and where it was made before anybody knew of the leak.
+    """
+    if work.wish.only_finish:
+        return False
+    if work.wish.emergency and not begun_for_a_leak:
+        return True
     version = work.ground.secrets[work.unit.main].version(work.targets[work.unit.main])
     now = datetime.now(UTC)
-    old = version is not None and now - version.created > FRESH and not work.wish.only_finish
+    old = version is not None and now - version.created > FRESH
     return old and (not work.wish.only_due or rotation.is_due(work.unit, work.ground, now))
 
 
@@ -144,8 +154,8 @@ def _busy(work: Work, serving: int) -> tuple[Blocker, ...]:
     if database is None:
         return ()
     idle = _idle(work)
-    older = tuple(n for n, user in database.of.items() if user == idle and n < serving)
-    used = blockers(unit, work.ground, {unit.main: older}, serving, datetime.now(UTC), work.wish.emergency)
+    its = tuple(n for n, user in database.of.items() if user == idle and n != serving)
+    used = blockers(unit, work.ground, {unit.main: its}, {unit.main: serving}, datetime.now(UTC), work.wish.emergency)
     return (*used, *(() if work.wish.emergency else session_blockers(database, (idle,))))
 
 
@@ -155,45 +165,16 @@ async def _marked(work: Work, idle: str) -> RotationMark:
     It does not where its user serves meanwhile, whose password is not to be changed.
     """
     if work.mark is not None and work.mark.user == idle:
-        return work.mark
-    newest = {name: state.newest for name, state in work.ground.secrets.items()}
-    serving = work.ground.database.serving if work.ground.database else ""
-    mark = RotationMark(run=run_name(), began=datetime.now(UTC), after=newest, user=idle, old_user=serving)
+        mark = work.mark.model_copy(update={"emergency": work.wish.emergency})
+    else:
+        newest = {name: state.newest for name, state in work.ground.secrets.items()}
+        serving = work.ground.database.serving if work.ground.database else ""
+        mark = RotationMark(
+            run=run_name(), began=datetime.now(UTC), after=newest, user=idle, old_user=serving,
+            emergency=work.wish.emergency,
+        )
     await put_mark(work.site, work.unit, mark)
     return mark
-
-
-async def _external(work: Work, stage: Stage) -> RotationOutcome:
-    """Roll out a version that somebody added, once its provider takes it; or ask for one that is due."""
-    name, version = work.unit.main, work.ground.secrets[work.unit.main].version(stage.target)
-    if version is None or (stage.do == "retire" and not any(old_versions(work.ground, {name: stage.target}).values())):
-        return _asked_for(work)
-    reasons = refusals(work.site.estate, work.unit, work.ground, None)
-    if reasons:
-        return work.outcome("refused", "; ".join(reasons))
-    if work.wish.dry_run:
-        return work.outcome("planned", f"version {stage.target} would be checked, released, and the older ones retired")
-    try:
-        checked = await check_external(work.site, name, stage.target)
-    except PermanentError as error:
-        disable = work.site.rotating_secrets.disabling(name, stage.target)
-        why = f"{error}; the older one stays enabled; disable this one, or the next deploy pins it: {disable}"
-        return work.outcome("failed", why)
-    if not checked:
-        what = f"{name} has no check in the estate, so the probes of its services alone judge it"
-        work.findings.append(Finding(severity="info", subject=name, what=what, way_out="add secrets.check"))
-    return await finish(work, stage)
-
-
-def _asked_for(work: Work) -> RotationOutcome:
-    """Only its provider can issue the next one: ask for it when it is due, with the command that does not show it."""
-    name, now = work.unit.main, datetime.now(UTC)
-    if not work.wish.emergency and not rotation.is_due(work.unit, work.ground, now):
-        return work.outcome("unchanged", "it is not due")
-    adding = work.site.rotating_secrets.adding(name)
-    what = "is due, and its provider alone can issue the next one"
-    work.findings.append(Finding(severity="warning", subject=name, what=what, way_out=adding))
-    return work.outcome("waiting", f"{name} {what}; add it without showing it: {adding}")
 
 
 async def _failed(work: Work, error: OpsError) -> RotationOutcome:
@@ -202,40 +183,8 @@ async def _failed(work: Work, error: OpsError) -> RotationOutcome:
     try:
         await work.look_again()
         if work.mark is not None:
-            await _take_back(work, work.mark)
+            await give_up(work.site, work.unit, work.ground, work.mark)
     except OpsError as second:
         why += f"; taking back what was made failed too, the next run does it: {second}"
     refused = isinstance(error, Refused) and not work.targets
     return work.outcome("refused" if refused else "failed", why)
-
-
-async def _take_back(work: Work, mark: RotationMark) -> None:
-    """Disable the orphans. With none in use the attempt is over, and so is its mark.
-
-    Where a canary that could not be taken back serves what was made, the mark stays: the version is ours.
-    """
-    made = {version.number for version in rotation.made_under(work.ground.secrets[work.unit.main], mark)}
-    for name, numbers in rotation.orphans(work.unit, work.ground, mark).items():
-        await retire_versions(work.site, name, numbers)
-    in_canary = made & rotation.serving(work.ground, work.unit.main)
-    if not in_canary and rotation.next_stage(work.unit, work.ground, mark).do == "begin":
-        await remove_mark(work.site, work.unit)
-
-
-async def prepare_all(site: Site, units: tuple[Unit, ...]) -> tuple[RotationOutcome, ...]:
-    """Make rotator, owner and login users of each database; the logins that serve go on as they are.
-
-    A generated secret gets the alias that its senders follow, where it has none yet.
-    """
-    outcomes = []
-    for unit in units:
-        if unit.database:
-            ground = await look(site, unit)
-            await prepare_database(site, site.estate.database(unit.database), rotation.newest_pinned(ground, unit))
-            outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "it can be rotated now"))
-        elif unit.kind == "generated":
-            ground = await look(site, unit)
-            if rotation.CURRENT not in ground.secrets[unit.main].aliases:
-                await point_alias(site, {unit.main: rotation.newest_pinned(ground, unit)})
-            outcomes.append(Work(site, unit, Wish(), ground, None).outcome("prepared", "its senders can follow it now"))
-    return tuple(outcomes)

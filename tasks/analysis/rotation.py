@@ -1,7 +1,7 @@
-"""What a rotation does next, from facts that were looked up. No I/O.
+"""What is rotated together, whose turn it is and when, from facts that were looked up. No I/O.
 
 Safety property: the values and states in Secret Manager and what serves on Cloud Run decide, never a memory of an
-earlier run. What was made and serves nowhere belongs to an attempt that failed, and is never used again.
+earlier run. What an attempt made is judged in ``rotation_attempts``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,7 @@ from pydantic import ValidationError
 from tasks.errors import Refused
 from tasks.estate import Database, Estate, Service
 from tasks.models import Frozen
-from tasks.rotation_models import (
-    DatabaseGround,
-    RotationGround,
-    RotationMark,
-    SecretState,
-    Version,
-)
+from tasks.rotation_models import DatabaseGround, RotationGround, RotationMark, SecretState
 
 MARK = "caretaker-rotation"
 #: The alias that stands for the version which every receiver accepts: for jobs, and senders outside of the estate.
@@ -50,14 +44,6 @@ class Unit(Frozen):
     def main(self) -> str:
         """The secret that decides."""
         return self.secrets[0]
-
-
-class Stage(Frozen):
-    """What is next: ``begin`` a new version, ``release`` a version to services, or ``retire`` all others."""
-
-    do: Literal["begin", "release", "retire"]
-    target: int = 0
-    services: tuple[str, ...] = ()
 
 
 def units(estate: Estate, chosen: Sequence[str] = ()) -> tuple[Unit, ...]:
@@ -111,62 +97,14 @@ def write_mark(mark: RotationMark) -> str:
 
 
 def newest_pinned(ground: RotationGround, unit: Unit) -> int:
-    """The newest version of the main secret that serves; where no service is pinned, the newest enabled one."""
+    """The newest version of the main secret that serves; where no service uses one, the newest enabled one.
+
+    Where services read it by an alias it is what that stands for, whatever was added since.
+    """
     pinned = max(ground.pins.values(), default=0)
-    return pinned or max((version.number for version in ground.secrets[unit.main].enabled()), default=0)
-
-
-def next_stage(unit: Unit, ground: RotationGround, mark: RotationMark | None) -> Stage:
-    """What is next.
-
-    A version that was made under the mark and serves somewhere proved itself there: it is given to the other services,
-    and the old ones go. One that serves nowhere is never used again, since its attempt failed or was killed.
-    """
-    state = ground.secrets[unit.main]
-    if unit.kind == "external":
-        target = max((version.number for version in state.enabled()), default=0)
-    elif mark is None:
-        return Stage(do="begin")
-    else:
-        made = {version.number for version in made_under(state, mark)}
-        serving = {number for number in ground.pins.values() if number in made}
-        # Nobody is pinned: receivers take every enabled version, so the newest one is in use by being there.
-        target = max(serving or (made if not ground.pins and unit.kind == "generated" else ()), default=0)
-    if not target:
-        return Stage(do="begin")
-    behind = tuple(sorted(name for name, number in ground.pins.items() if number != target))
-    return Stage(do="release" if behind else "retire", target=target, services=behind)
-
-
-def made_under(state: SecretState, mark: RotationMark) -> tuple[Version, ...]:
-    """The enabled versions of a secret that were made under the mark; none of a secret that it does not know."""
-    return state.enabled(mark.after.get(state.name, state.newest))
-
-
-def serving(ground: RotationGround, name: str) -> set[int]:
-    """The versions of a secret that a revision with any share of the traffic uses, a canary's too."""
-    return {one.number for one in ground.references if one.secret == name and one.serves and one.number}
-
-
-def orphans(unit: Unit, ground: RotationGround, mark: RotationMark) -> dict[str, tuple[int, ...]]:
-    """The enabled versions, by secret, that were made under the mark and serve nowhere, not even a canary's share.
-
-    A connection string of another user than the mark's was added by somebody else meanwhile, and is left alone. Where
-    no service is pinned, the newest one of a generated secret is in use by being there.
-    """
-    used = {*ground.pins.values(), *ground.previous.values(), *serving(ground, unit.main)}
-    if not ground.pins and unit.kind == "generated":
-        used.add(ground.secrets[unit.main].newest)
-    database = ground.database
-    paired = {database.pairs[number] for number in used if number in database.pairs} if database else set()
-    return {
-        name: tuple(
-            version.number for version in made_under(ground.secrets[name], mark)
-            if version.number not in (used if name == unit.main else paired | serving(ground, name))
-            and (name != unit.main or not mark.user or database is None or database.of.get(version.number) == mark.user)
-        )
-        for name in unit.secrets
-    }
+    read = {one.number for one in ground.references if one.ours and one.serves and one.secret == unit.main}
+    aliased = max((number for number in read if number), default=0)
+    return pinned or aliased or max((version.number for version in ground.secrets[unit.main].enabled()), default=0)
 
 
 def is_due(unit: Unit, ground: RotationGround, now: datetime) -> bool:

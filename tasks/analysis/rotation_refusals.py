@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.analysis.rotation import CURRENT, SHOWN, Unit, idle_user, newest_pinned, orphans, receivers, users_of
+from tasks.analysis.rotation import CURRENT, SHOWN, Unit, idle_user, newest_pinned, receivers, users_of
+from tasks.analysis.rotation_attempts import made_under, orphans, users_of_version
 from tasks.estate import PREVIOUS, Database, Estate
 from tasks.rotation_models import SERVES, Login, Reference, RotationGround, RotationMark
 
@@ -91,13 +92,24 @@ def _strangers(unit: Unit, ground: RotationGround, mark: RotationMark | None) ->
     if not ground.pins:
         return
     ours = orphans(unit, ground, mark)[unit.main] if mark else ()
+    made = {one.number for one in made_under(ground.secrets[unit.main], mark)} if mark else set()
     for version in ground.secrets[unit.main].enabled(newest_pinned(ground, unit)):
         if version.number in ours:
+            continue
+        if version.number in made and (found := _uses(ground, unit.main, version.number)):
+            yield f"version {version.number} of secret {unit.main}, of an attempt that failed, is used by {found}"
             continue
         yield (
             f"version {version.number} of secret {unit.main} was added by somebody else and serves nowhere; deploy it, "
             f"or disable it: gcloud secrets versions disable {version.number} --secret={unit.main}"
         )
+
+
+def _uses(ground: RotationGround, secret: str, number: int) -> str:
+    """What refers to a version that was never given out: only a person can have done that, and can undo it."""
+    aliases = sorted(alias for alias, stands in ground.secrets[secret].aliases.items() if stands == number)
+    found = [f"{one.kind} {one.name} ({one.why})" for one in users_of_version(ground, secret, number)]
+    return ", ".join((*found, *(f"alias {alias} (--remove-version-aliases={alias})" for alias in aliases)))
 
 
 def _database_refusals(database: Database, ground: RotationGround) -> Iterable[str]:

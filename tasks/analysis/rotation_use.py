@@ -44,12 +44,13 @@ def old_versions(ground: RotationGround, targets: Mapping[str, int]) -> dict[str
 
 
 def blockers(
-    unit: Unit, ground: RotationGround, old: Mapping[str, Sequence[int]], target: int, now: datetime, emergency: bool,
-    kept: bool = True,
+    unit: Unit, ground: RotationGround, old: Mapping[str, Sequence[int]], targets: Mapping[str, int], now: datetime,
+    emergency: bool, kept: bool = True,
 ) -> tuple[Blocker, ...]:
     """What still uses one of the old versions. In an emergency what could be rolled back to does not count.
 
-    Without ``kept`` it is what stands in the way of receivers that are to accept the new version alone.
+    ``targets`` are the versions in use, by secret. Without ``kept`` it is what stands in the way of receivers that are
+    to accept the new version alone.
     """
     found: list[Blocker] = []
     for reference in ground.references:
@@ -59,13 +60,31 @@ def blockers(
             continue
         if reference.kept and not kept:
             continue
-        found.append(_blocker(reference, target if reference.secret == unit.main else 0))
+        found.append(_blocker(reference, targets.get(reference.secret, 0)))
+    known = {(one.secret, one.version) for one in ground.references if one.why}
+    found += (_of_alias(*one, targets.get(one[0], 0)) for one in _aliases(ground, old) if one[:2] not in known)
     if unit.overlap and not emergency and any(old.values()):
-        version = ground.secrets[unit.main].version(target)
+        version = ground.secrets[unit.main].version(targets[unit.main])
         until = version.created + unit.overlap if version else now
         if until > now:
             found.append(Blocker(what=f"old and new version of {unit.main} are both valid", until=until))
     return tuple(found)
+
+
+def _aliases(ground: RotationGround, old: Mapping[str, Sequence[int]]) -> Iterable[tuple[str, str, int]]:
+    """(secret, alias, version) of each alias that stands for an old version."""
+    for secret, numbers in old.items():
+        for alias, number in sorted(ground.secrets[secret].aliases.items()):
+            if number in numbers:
+                yield secret, alias, number
+
+
+def _of_alias(secret: str, alias: str, number: int, target: int) -> Blocker:
+    """A person's script or CI reads a secret by its alias, and stands nowhere on Cloud Run."""
+    return Blocker(
+        what=f"alias {alias} of {secret} stands for version {number}, for whoever reads it by that name",
+        way_out=f"gcloud secrets update {secret} --update-version-aliases={alias}={target or 'NEW'}",
+    )
 
 
 def _blocker(reference: Reference, target: int) -> Blocker:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from tasks.clients import deadlines
+from tasks.clients.discretion import discreet
 from tasks.clients.google import UNRETRIED, Google
 from tasks.clients.google_errors import one_line
 from tasks.clients.operations import moment
@@ -142,6 +143,7 @@ class CloudSql:
         with self._doing(f"listing the users of {instance}", VIEWER):
             return [user.name for user in self._users.list(request=self._of(instance), **UNRETRIED).items]
 
+    @discreet
     def create_user(self, instance: str, name: str, password: SecretStr) -> None:
         """Create a user with a password and wait for it; for an existing one, Google sets the password."""
         body = {"name": name, "password": password.get_secret_value(), "instance": instance}
@@ -149,6 +151,7 @@ class CloudSql:
             operation = self._users.insert(request={**self._of(instance), "body": body}, **UNRETRIED)
         self.wait_operation(str(operation.name), deadlines.DELETION)
 
+    @discreet
     def set_password(self, instance: str, name: str, password: SecretStr) -> None:
         """Give an existing user a password and wait for it. Safe to repeat. Raises Missing."""
         body = {"name": name, "password": password.get_secret_value(), "instance": instance}

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
+from tasks.clients.discretion import without_frames
 from tasks.clients.google_errors import one_line
 from tasks.errors import Missing, NotAllowed, OpsError, PermanentError, TimedOut, TransientError
 
@@ -37,11 +38,14 @@ _WAYS_OUT: dict[type[OpsError], str] = {
 
 @contextmanager
 def translated(what: str, where: str, limit: timedelta | None = None) -> Iterator[None]:
-    """Raise our error in the place of the driver's. ``where`` is ``user@database``; ``limit`` as for ``translate``."""
+    """Raise our error in the place of the driver's, which forgets its frames: the password stands in them.
+
+    ``where`` is ``user@database``; ``limit`` as for ``translate``.
+    """
     try:
         yield
     except DBAPIError as error:
-        raise translate(error, what, where, limit) from error
+        raise translate(error, what, where, limit) from without_frames(error)
 
 
 def translate(error: DBAPIError, what: str, where: str, limit: timedelta | None = None) -> OpsError:

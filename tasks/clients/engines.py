@@ -27,7 +27,7 @@ def parse(url: SecretStr, what: str) -> URL:
     """A connection string as SQLAlchemy's URL; PostgreSQL always by psycopg. Raises BadInput without quoting it."""
     try:
         parsed = make_url(url.get_secret_value().strip())
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number, which may be a part of a password, is quoted
         raise BadInput(
             f"reading the connection string of {what} failed: it is no URL; it must look like "
             "postgresql+psycopg://user:password@/database?host=/cloudsql/project:region:instance, with the password "

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from tasks.clients.discretion import discreet
 from tasks.clients.engines import parse
 from tasks.errors import BadInput
 
@@ -29,6 +30,7 @@ def password_of(url: SecretStr) -> SecretStr | None:
     return None if found is None else SecretStr(str(found))
 
 
+@discreet
 def with_login(url: SecretStr, user: str, password: SecretStr) -> SecretStr:
     """The same connection string for another login."""
     login = f"{quote(user, safe='')}:{quote(password.get_secret_value(), safe='')}@"

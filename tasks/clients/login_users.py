@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from tasks.clients import login_users_sql as statements
+from tasks.clients.discretion import discreet
 from tasks.clients.google_errors import one_line
 from tasks.clients.postgres import Postgres
 from tasks.errors import NotAllowed, OpsError, PermanentError, TransientError
@@ -72,6 +73,7 @@ class LoginUsers(Postgres):
             for row in rows
         )
 
+    @discreet
     def renew(self, user: str, password: SecretStr) -> None:
         """Give a user a new password and let it log in, in one statement. Safe to repeat."""
         from psycopg import sql

@@ -29,7 +29,8 @@ SELECT r.rolname, coalesce(d.datname, '') AS datname, setting
  WHERE r.rolname = ANY(:names)
 """
 
-#: What a role was given directly, and what it owns. Row types and array types follow their table's owner.
+#: What a role was given directly, what it owns, and which policies are for it. Row types and array types follow their
+#: table's owner.
 GRANTS = """
 WITH things AS (
   SELECT 'relation ' || c.oid::regclass AS what, c.relacl AS acl, c.relowner AS owner
@@ -50,6 +51,9 @@ SELECT r.rolname, x.privilege_type || ' on ' || what || CASE WHEN x.is_grantable
  WHERE r.rolname = ANY(:names) AND x.grantee <> owner
 UNION
 SELECT r.rolname, 'owner of ' || what FROM things JOIN pg_roles r ON r.oid = owner WHERE r.rolname = ANY(:names)
+UNION
+SELECT r.rolname, 'policy ' || polname || ' of relation ' || polrelid::regclass
+  FROM pg_policy JOIN pg_roles r ON r.oid = ANY(polroles) WHERE r.rolname = ANY(:names)
 """
 
 #: Needs no role: pid, user and application of others' sessions are shown to everybody.

@@ -45,28 +45,34 @@ class RotatingSecrets(SecretManager):
         if state.aliases.get(alias) != number:
             self._update(state, {"version_aliases": {**state.aliases, alias: number}})
 
-    def delay_destruction(self, state: SecretState, delay: timedelta) -> None:
-        """Let every destruction of a version wait, unless it does already."""
-        if state.destroy_delay is None:
-            self._update(state, {"version_destroy_ttl": delay})
+    def delay_destruction(self, state: SecretState, least: timedelta) -> None:
+        """Let every destruction of a version wait for so long at least; one that waits longer stays as it is.
+
+        Raises Refused where the secret changed since it was read.
+        """
+        if (state.destroy_delay or timedelta()) < least:
+            self._update(state, {"version_destroy_ttl": least})
 
     def values(self, secret: str, versions: tuple[Version, ...]) -> dict[int, SecretStr]:
         """The values of versions, by number. Raises Refused when one is not enabled any more."""
         return {one.number: self.access(SecretPin(secret=secret, version=str(one.number))) for one in versions}
 
-    def retire(self, secret: str, number: int) -> Version:
+    def retire(self, secret: str, number: int, least: timedelta) -> Version:
         """Disable a version now and have it destroyed after the secret's delay, in one call. Safe to repeat.
 
-        So Google documents the destruction of a version whose secret delays it:
-        https://cloud.google.com/secret-manager/docs/delay-destruction. Raises Refused where the secret does not.
+        So Google documents the destruction of a version whose secret delays it (by one day at least):
+        https://cloud.google.com/secret-manager/docs/delay-destruction-of-secret-versions. The version's own
+        ``destroyed_at`` says when: one that was scheduled before keeps its time. Raises Refused where the secret would
+        destroy it sooner than after ``least``.
         """
         state = self.look(secret)
         found = state.version(number)
         if found is not None and (found.state == "DESTROYED" or found.destroyed_at):
             return found
         what = f"disabling secret {secret} version {number}"
-        if found is None or state.destroy_delay is None:
-            why = "there is none" if found is None else "its secret would destroy it at once"
+        if found is None or (state.destroy_delay or timedelta()) < least:
+            soon = f"its secret would destroy it {f'in {state.destroy_delay}' if state.destroy_delay else 'at once'}"
+            why = "there is none" if found is None else soon
             raise Refused(f"{what} refused: {why}; run the flow again")
         with self._google.doing(what, KEEPER):
             request = {"name": self._name(secret, str(number)), "etag": found.etag}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from tasks.clients.discretion import discreet
 from tasks.clients.google import UNRETRIED, Google
 from tasks.clients.operations import required_moment, short
 from tasks.errors import BadInput, Refused, TransientError
@@ -57,6 +58,7 @@ class SecretManager:
         with self._google.doing(f"reading secret {secret} version {version}", VIEWER, way_out):
             return _read(self._client.get_secret_version(request={"name": self._name(secret, version)}, **UNRETRIED))
 
+    @discreet
     def access(self, pin: SecretPin) -> SecretStr:
         """Read a version's value; ``latest`` as ``resolve`` has it. Raises Missing, and Refused when not enabled."""
         what = f"reading the value of secret {pin.secret} version {pin.version}"
@@ -89,6 +91,7 @@ class SecretManager:
         with self._google.doing(f"creating secret {name}", ADMIN):
             self._client.create_secret(request=request, **UNRETRIED)
 
+    @discreet
     def add_version(self, secret: str, value: SecretStr) -> SecretVersion:
         """Add a version. Not safe to repeat after a lost answer: it would add another; look at ``versions`` first."""
         data = value.get_secret_value().encode()

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain
+from datetime import timedelta
 from typing import Any
-from urllib.parse import unquote
 
-import psutil
 import psycopg
 from pydantic import SecretStr
 
-from deployments.stack.database import LEDGER, PREFECT, database_url
 from tasks.clients.login_url import user_of, with_login
-from tasks.models import SecretPin
+from tasks.models import RevisionSpec, SecretPin, Traffic
 from tests.sample import Sample, ended
-from tests.stack import Stack
 
 URL, PASSWORD, TOKEN, KEY = "db-connection-string", "db-password", "sync-token", "provider-key"
 LOGIN = (URL, PASSWORD)
@@ -34,9 +27,31 @@ def rotate(sample: Sample, **parameters: Any) -> Any:
 
 def destroys_at_once(sample: Sample, *names: str) -> None:
     """Let secrets delay no destruction, as no secret does before its first rotation."""
+    destroys_after(sample, None, *names)
+
+
+def destroys_after(sample: Sample, delay: timedelta | None, *names: str) -> None:
+    """Let secrets delay every destruction by so much, as somebody else chose."""
     manager = sample.site.rotating_secrets
     for name in names:
-        manager._update(manager.look(name), {"version_destroy_ttl": None})
+        manager._update(manager.look(name), {"version_destroy_ttl": delay})
+
+
+def by_hand(sample: Sample, service: str, shares: dict[str, int], spec: RevisionSpec | None = None) -> None:
+    """Give revisions their shares of the traffic, as a person does; a spec makes the first of them."""
+    lines = tuple(Traffic(revision=name, percent=share) for name, share in shares.items())
+    revision = next(iter(shares)) if spec else ""
+    sample.site.run.update_service(sample.state(service), spec=spec, revision=revision, traffic=lines)
+
+
+def ends_idle_instances_soon(sample: Sample, service: str = "api") -> Sample:
+    """Release the same again with instances that end after two idle seconds, and their sessions with them."""
+    before = sample.serving(service)
+    spec = sample.site.run.get_revision(service, before).spec
+    hasty = spec.model_copy(update={"annotations": {**spec.annotations, "localcloud/idle-seconds": "2"}})
+    by_hand(sample, service, {f"{service}-hasty": 100}, hasty)
+    sample.site.run.delete_revision(service, before)
+    return sample
 
 
 def enabled(sample: Sample, secret: str) -> list[int]:
@@ -103,49 +118,3 @@ def as_single_user(sample: Sample, name: str) -> SecretStr:
     site.secrets.add_version(PASSWORD, password)
     site.secrets.add_version(URL, made)
     return made
-
-
-def every_value(sample: Sample, stack: Stack) -> set[str]:
-    """Every value that any secret of the project ever had, and every password in one, from the cloud's own store."""
-    question = "SELECT body FROM resources WHERE kind = 'secretmanager.payloads' AND name LIKE ?"
-    with sqlite3.connect(f"file:{stack.state / 'cloud' / 'store.db'}?mode=ro", uri=True) as store:
-        rows = store.execute(question, (f"projects/{sample.project}/secrets/%",)).fetchall()
-    found = {bytes(row[0]).decode() for row in rows}
-    return found | {unquote(one.split(":")[2].split("@")[0]) for one in found if "://" in one}
-
-
-def found_in(values: set[str], stack: Stack) -> list[str]:
-    """Where a value stands: every row of Prefect's database and the ledger, every other file, every command line.
-
-    Left out is what must hold it: the secrets' own store.
-    """
-    processes = ((f"process {process.pid}", " ".join(_words(process))) for process in psutil.process_iter())
-    texts = chain(_rows(stack), _files(stack), processes)
-    return [place for place, text in texts if any(value in text for value in values)]
-
-
-def _rows(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Every row of every table of Prefect's database and of the ledger, as text."""
-    for name in (PREFECT, LEDGER):
-        with psycopg.connect(database_url(stack.folder, name, "").replace("+://", "://")) as link:
-            tables = link.execute(
-                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'"
-            ).fetchall()
-            assert tables
-            for (table,) in tables:
-                rows = link.execute(f"SELECT t::text FROM {table} t")  # type: ignore[arg-type]
-                yield from ((f"{name} {table}", row[0]) for row in rows)
-
-
-def _files(stack: Stack) -> Iterator[tuple[str, str]]:
-    for path in stack.state.rglob("*"):
-        if path.is_file() and not path.name.startswith("store.db") and not {"venvs", "images"} & set(path.parts):
-            with suppress(OSError):  # a file of the server that is gone a moment later
-                yield f"file {path}", path.read_bytes().decode("latin-1")
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
 from tasks.errors import Missing
+from tasks.models import SecretPin
 from tests.flows import rotations
 from tests.flows.conftest import deployed
 from tests.flows.rotations import KEY, LOGIN, PASSWORD, TOKEN, URL, rotate, with_provider
-from tests.flows.senders import Provider, Sender
-from tests.flows.steps import calls, deploy, newest
+from tests.flows.senders import Provider
+from tests.flows.steps import calls, newest
+from tests.flows.values import CommandLines, every_made_value, every_value, found_in
 from tests.inbox import Inbox, inbox
 from tests.sample import Sample
 from tests.stack import Stack
 
 __all__ = ["inbox"]
 pytestmark = pytest.mark.stack
+ADD, SET = "SecretManagerService.AddSecretVersion", "SqlUsersService.Update"
 FIRST_KEY = "first-" + secrets.token_urlsafe(16)
 
 
@@ -43,7 +46,8 @@ def rotating(new_sample: Callable[..., Sample], provider: Provider) -> Sample:
     sample = new_sample("rotate")
     sample.site.secrets.create_secret(KEY)
     sample.site.secrets.add_version(KEY, SecretStr(FIRST_KEY))
-    return deployed(with_provider(sample, provider.url))
+    deployed(with_provider(sample, provider.url))
+    return rotations.ends_idle_instances_soon(sample)
 
 
 @pytest.fixture
@@ -59,8 +63,16 @@ def test_a_login_is_replaced_by_the_other_users_and_the_old_one_is_locked(sample
     assert calls(stack, sample, after) == []
     assert f"revision `{revision}` | api | {URL} | 1 | serves 100 %" in planned.report
     assert f"**whose versions are**: 1: `{before}`" in planned.report
+    rotations.destroys_after(sample, timedelta(days=1), URL)
+    began = datetime.now(UTC)
     result = rotate(sample, secrets=LOGIN)
     assert result.verdict == "rotated", result
+    version = sample.site.rotating_secrets.look(URL).version(1)
+    assert version is not None
+    assert version.destroyed_at is not None
+    assert version.destroyed_at > began + timedelta(days=30)
+    until = f"# until {version.destroyed_at:%Y-%m-%d %H:%M} UTC"
+    assert f"gcloud secrets versions enable 1 --secret={URL} --project={sample.project}  {until}" in result.report
     assert sample.serving() != revision
     assert rotations.user(sample) != before
     assert rotations.enabled(sample, URL) == [rotations.pinned(sample)]
@@ -80,7 +92,7 @@ def test_a_session_a_job_another_service_and_a_policy_keep_the_old_version_and_e
     sample.site.run.create_job("nightly", spec, command=("true",), labels={}, annotations={})
     sample.site.run.create_service("other", spec, revision="", annotations={}, labels={})
     try:
-        with rotations.connect(sample, old):
+        with rotations.connect(sample, old) as link:
             held = rotate(sample, secrets=LOGIN, session_wait_seconds=0)
             assert (held.verdict, rotations.pinned(sample) > version) == ("held", True), held
             assert f"job nightly is pinned to {URL} version {version}" in held.why
@@ -103,6 +115,8 @@ def test_a_session_a_job_another_service_and_a_policy_keep_the_old_version_and_e
                 assert f"disabling secret {URL} version {version} failed: {code}" in refused.why
                 assert rotations.enabled(sample, URL) == [version, new]
                 assert sample.get().status_code == 200
+            with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+                link.execute("SELECT 1")
     finally:
         sample.site.run.delete_job("nightly")
         with suppress(Missing):
@@ -126,50 +140,30 @@ def test_users_that_differ_are_refused_before_anything_is_written(sample: Sample
     assert calls(stack, sample, after) == []
 
 
-def test_a_generated_secret_is_replaced_and_no_value_of_any_secret_is_told(sample: Sample, stack: Stack) -> None:
-    version = rotations.pinned(sample, TOKEN)
-    result = rotate(sample, secrets=(TOKEN,))
-    assert result.verdict == "rotated", result
-    assert rotations.enabled(sample, TOKEN) == [rotations.pinned(sample, TOKEN)] == [version + 1]
-    assert rotate(sample, only_due=True).verdict == "unchanged"
-    values = rotations.every_value(sample, stack)
-    assert len(values) >= 6
-    assert rotations.found_in(values, stack) == []
-    witnesses = {sample.project, "rotate-secrets", "postgres"}
-    seen = {place.split()[0] for place in rotations.found_in(witnesses, stack)}
-    assert {"file", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
-
-
-def test_senders_with_the_old_and_the_new_token_are_accepted_for_the_whole_overlap_and_the_old_one_not_after_it(
-    sample: Sample, provider: Provider
+def test_no_value_is_told_by_rotations_that_fail_at_each_step_and_by_those_that_do_not(
+    sample: Sample, stack: Stack, provider: Provider
 ) -> None:
-    generated = 'rotation = "generated"\n'
-    with_provider(sample, provider.url, (generated, f"{generated}overlap_days = 1\n"))
-    assert rotate(sample, secrets=(TOKEN,), prepare=True).verdict == "prepared"
-    version, uri = rotations.pinned(sample, TOKEN), sample.state().uri
-    old, follow = rotations.token(sample, version), lambda: rotations.token(sample, "current")
-    with Sender(uri, lambda: old) as before, Sender(uri, follow) as follower:
-        result = rotate(sample, secrets=(TOKEN,))
-        new = rotations.token(sample, "latest")
-        while follower.accepted(new) < 20 and not follower.refused:
-            time.sleep(0.1)
-    assert result.verdict == "waiting", result
-    assert f"old and new version of {TOKEN} are both valid" in result.why
-    assert (before.refused, follower.refused) == ({}, {})
-    assert before.accepted(old) > 20
-    assert rotations.enabled(sample, TOKEN) == [version, version + 1]
-    assert deploy(sample).verdict == "unchanged"
-    with Sender(uri, follow) as follower:
-        result = rotate(sample, secrets=(TOKEN,), emergency=True)
-    assert result.verdict == "rotated", result
-    assert follower.refused == {}
-    assert follower.accepted(new) == follower.accepted() > 20
-    assert rotations.enabled(sample, TOKEN) == [rotations.pinned(sample, TOKEN)]
-    with Sender(uri, lambda: old) as before:
-        while sum(before.answers.values()) < 5:
-            time.sleep(0.1)
-    assert before.accepted() == 0
-    assert set(before.refused) == {401}
+    version = rotations.pinned(sample, URL)
+    with every_made_value() as made, CommandLines() as lines:
+        for method, nth in ((SET, 1), (ADD, 1), (ADD, 2)):
+            fault = stack.control.plant(method, "error", project=sample.project, nth=nth, code="PERMISSION_DENIED")
+            assert rotate(sample, secrets=LOGIN).verdict == "failed"
+            assert stack.control.fault(fault)["met"]
+        with_provider(sample, provider.url, ('must_not_be_empty = ["specs"]', 'must_not_be_empty = ["nowhere"]'))
+        failed = rotate(sample, secrets=LOGIN)
+        assert "nowhere" in failed.why, "the new login may not do what the application does"
+        assert rotations.enabled(sample, URL) == [rotations.pinned(sample, URL)] == [version]
+        with_provider(sample, provider.url)
+        assert rotate(sample, secrets=(*LOGIN, TOKEN), emergency=True).verdict == "rotated"
+    assert rotations.pinned(sample, URL) > version
+    assert len(rotations.enabled(sample, TOKEN)) == len(rotations.enabled(sample, URL)) == 1
+    values = every_value(sample, stack) | made
+    assert len(made) >= 6, "each attempt had a password of its own"
+    assert made - every_value(sample, stack), "some passwords were never kept anywhere"
+    assert (found_in(values, stack), lines.holding(values)) == ([], [])
+    seen = {place.split()[0] for place in found_in({sample.project, "rotate-secrets", "postgres"}, stack)}
+    assert {"file", "record", "prefect", "caretaker", "process"} <= seen, f"the search is blind: it sees {seen}"
+    assert lines.holding({"postgres"})
 
 
 def test_an_external_key_is_asked_for_tried_at_its_provider_and_rolled_out_once_it_is_taken(
@@ -199,7 +193,39 @@ def test_an_external_key_is_asked_for_tried_at_its_provider_and_rolled_out_once_
     done = rotate(sample, secrets=(KEY,))
     assert done.verdict == "rotated", done
     assert (rotations.pinned(sample, KEY), rotations.enabled(sample, KEY)) == (3, [3])
-    assert rotations.found_in({one.get_secret_value() for one in (bad, good)} | {FIRST_KEY}, stack) == []
+    assert found_in({one.get_secret_value() for one in (bad, good)} | {FIRST_KEY}, stack) == []
+
+
+def test_a_version_that_serves_and_was_disabled_by_hand_is_named_with_the_command_that_enables_it(
+    sample: Sample,
+) -> None:
+    version = rotations.pinned(sample, URL)
+    sample.site.secrets.disable(URL, version)
+    try:
+        failed = rotate(sample, secrets=LOGIN)
+        assert failed.verdict == "failed", failed
+        assert f"gcloud secrets versions enable {version} --secret={URL}" in failed.why
+        assert rotate(sample, secrets=LOGIN, prepare=True).verdict == "failed"
+    finally:
+        sample.site.secrets.enable(URL, version)
+
+
+def test_a_service_without_a_password_is_left_as_it_is_and_called_the_better_end(sample: Sample, stack: Stack) -> None:
+    before = sample.serving()
+    spec = sample.site.run.get_revision("api", before).spec
+    iam = SecretStr(f"postgresql+psycopg://runner@/pyplots?host={sample.folder}")
+    version = sample.site.secrets.add_version(URL, iam).version
+    pins = {**spec.secret_env, "DATABASE_URL": SecretPin(secret=URL, version=str(version))}
+    rotations.by_hand(sample, "api", {"api-iam": 100}, spec.model_copy(update={"secret_env": pins}))
+    after = newest(stack, sample)
+    try:
+        result = rotate(sample, secrets=LOGIN)
+        assert result.verdict == "unchanged", result
+        assert "IAM database authentication is the better end" in result.why
+        assert calls(stack, sample, after) == []
+    finally:
+        rotations.by_hand(sample, "api", {before: 100})
+        sample.site.secrets.disable(URL, version)
 
 
 def test_a_single_user_that_nobody_prepared_is_prepared_by_one_command_and_then_replaced(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.analysis import history, rotation, rotation_refusals
+from tasks.analysis import history, rotation, rotation_attempts, rotation_refusals
 from tasks.analysis.rotation import MARK, Unit
 from tasks.analysis.rotation_use import blockers, explained, old_versions, rollback_targets, users_to_lock, worst
 from tasks.errors import Refused
@@ -85,15 +85,15 @@ def refused(found: RotationGround, under: RotationMark | None = None) -> str:
     ],
 )  # fmt: skip
 def test_the_next_step_follows_from_what_serves(urls: str, pins: dict[str, int], marked: bool, expected: Any) -> None:
-    stage = rotation.next_stage(LOGIN, ground(urls, urls, pins), mark() if marked else None)
+    stage = rotation_attempts.next_stage(LOGIN, ground(urls, urls, pins), mark() if marked else None)
     assert (stage.do, stage.target, stage.services) == expected
 
 
 def test_what_was_made_and_serves_nowhere_is_an_orphan_and_what_somebody_else_added_is_not() -> None:
-    assert rotation.orphans(LOGIN, ground("EE", "EE"), mark()) == {URL: (2,), PASSWORD: (2,)}
-    assert rotation.orphans(LOGIN, ground("EEE", "EEE", {"api": 3}), mark()) == {URL: (2,), PASSWORD: (2,)}
+    assert rotation_attempts.orphans(LOGIN, ground("EE", "EE"), mark()) == {URL: (2,), PASSWORD: (2,)}
+    assert rotation_attempts.orphans(LOGIN, ground("EEE", "EEE", {"api": 3}), mark()) == {URL: (2,), PASSWORD: (2,)}
     strange = ground("EE", "E", of={1: "pyplots_a", 2: "somebody"})
-    assert rotation.orphans(LOGIN, strange, mark())[URL] == ()
+    assert rotation_attempts.orphans(LOGIN, strange, mark())[URL] == ()
     assert "version 2 of secret db-connection-string was added by somebody else" in refused(strange, mark())
     assert "version 2 of secret db-connection-string was added by somebody else" in refused(ground("EE", "EE"))
     assert refused(ground("EE", "EE"), mark()) == ""
@@ -110,7 +110,7 @@ def split(secret: str) -> tuple[Reference, ...]:
 
 def test_what_a_canary_serves_is_no_orphan_and_nothing_is_begun_while_the_traffic_is_split() -> None:
     served = ground("EE", "EE", {}, references=split(URL))
-    assert rotation.orphans(LOGIN, served, mark()) == {URL: (), PASSWORD: ()}
+    assert rotation_attempts.orphans(LOGIN, served, mark()) == {URL: (), PASSWORD: ()}
     assert "the traffic of api is split (api-1 serves 90 %, api-2 serves 10 %)" in refused(served)
     token = RotationGround(secrets={"sync-token": secret("sync-token", "E")}, pins={}, references=split("sync-token"))
     reasons = "; ".join(rotation_refusals.refusals(ESTATE, TOKEN, token, None))
@@ -152,10 +152,10 @@ def reference(**more: Any) -> Reference:
     ],
 )
 def test_whatever_uses_an_old_version_is_named_with_the_way_out(one: Reference, words: str) -> None:
-    found = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, False)
+    found = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, False)
     assert len(found) == 1
     assert words in f"{found[0].what} → {found[0].way_out}"
-    emergency = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, True)
+    emergency = blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, True)
     assert (emergency == ()) == (one.until is not None)
 
 
@@ -167,15 +167,15 @@ def test_whatever_uses_an_old_version_is_named_with_the_way_out(one: Reference, 
     ],
 )  # fmt: skip
 def test_what_leads_nowhere_or_uses_another_version_is_no_hindrance(one: Reference) -> None:
-    assert blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, 2, NOW, False) == ()
+    assert blockers(LOGIN, ground("EE", references=(one,)), {URL: (1,)}, {URL: 2}, NOW, False) == ()
 
 
 def test_an_overlap_keeps_the_old_version_for_as_long_as_the_estate_says() -> None:
     unit = TOKEN.model_copy(update={"overlap": timedelta(days=3)})
     found = RotationGround(secrets={"sync-token": secret("sync-token", "E", "E", age=1)}, pins={"api": 2})
-    held = blockers(unit, found, {"sync-token": (1,)}, 2, NOW, False)
+    held = blockers(unit, found, {"sync-token": (1,)}, {"sync-token": 2}, NOW, False)
     assert [one.until for one in held] == [NOW + timedelta(days=2)]
-    assert blockers(unit, found, {"sync-token": (1,)}, 2, NOW, True) == ()
+    assert blockers(unit, found, {"sync-token": (1,)}, {"sync-token": 2}, NOW, True) == ()
 
 
 def change(kind: str, revision: str, day: int, before: str = "") -> Change:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import secrets
+import string
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from alembic.config import Config
 from pydantic import SecretStr
+from sqlalchemy import create_engine, engine_from_config, text
 
 from tasks.clients.cloud_sql import CloudSql
 from tasks.clients.google import Google
+from tasks.clients.login_url import with_login
 from tasks.clients.postgres import Postgres
-from tasks.errors import Conflict, Missing, TransientError
+from tasks.errors import Conflict, Missing, NotAllowed, TransientError
 from tasks.settings import Settings
 from tests.tasks.clients.conftest import Place
 
@@ -55,6 +60,24 @@ def test_a_user_logs_in_with_the_password_that_was_set_last(sql, local_cloud):
     login(local_cloud, sql, "first/+=").ping()
     sql.set_password("main", "ada", SecretStr("second/+="))
     login(local_cloud, sql, "second/+=").ping()
+
+
+def test_a_password_of_every_printable_character_logs_in_through_libpq_sqlalchemy_and_alembic(sql, local_cloud):
+    every = SecretStr(string.digits + string.ascii_letters + string.punctuation + " ")
+    sql.set_password("main", "ada", every)
+    folder = local_cloud.sockets / sql.instance("main").connection_name
+    url = with_login(SecretStr(f"postgresql+psycopg:///pyplots?host={folder}"), "ada", every).get_secret_value()
+    config = Config()
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    for engine in (create_engine(url), engine_from_config(config.get_section(config.config_ini_section, {}))):
+        with engine.connect() as link:
+            assert link.execute(text("SELECT current_user")).scalar() == "ada"
+        engine.dispose()
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as link:
+        assert link.execute("SELECT current_user").fetchone() == ("ada",)
+    Postgres(SecretStr(url)).ping()
+    with pytest.raises(NotAllowed):
+        login(local_cloud, sql, every.get_secret_value()[:-1]).ping()
 
 
 def test_a_backup_is_taken_found_by_its_description_and_waited_for(sql):

@@ -7,7 +7,6 @@ import socket
 import struct
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -18,8 +17,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
+from tasks.analysis.rotation_refusals import differences
 from tasks.clients.login_users import LoginUsers
 from tasks.errors import PermanentError, TransientError
+from tests.told import told
 
 #: What the proxy does with the message that sets a password: it gets the message, the client and the server.
 Fault = Callable[[bytes, socket.socket, socket.socket], None]
@@ -104,10 +105,10 @@ def test_a_fault_inside_the_statement_that_sets_a_password_tells_neither_it_nor_
     password = SecretStr("p-" + secrets.token_urlsafe(24))
     with through(database, fault) as (users, proxy), pytest.raises(kind, match=f"setting the password of {role}") as it:
         users.renew(role, password)
-    told = "".join(traceback.format_exception(it.value)) + repr(it.value) + caplog.text
+    said = told(it.value) + caplog.text
     assert proxy.met == 1
     for secret in (password.get_secret_value(), "SCRAM-SHA-256$4096"):
-        assert secret not in told
+        assert secret not in said
 
 
 def test_after_a_lost_answer_the_step_is_repeated_with_another_password_which_works(database: str, role: str) -> None:
@@ -129,3 +130,31 @@ def test_the_planted_errors_would_tell_what_a_careless_client_tells(database: st
         with pytest.raises(psycopg.Error) as it:
             raw.execute(f"ALTER ROLE {role} PASSWORD 'SCRAM-SHA-256$4096:told'")
     assert "SCRAM-SHA-256$4096:told" in str(it.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "trait"),
+    [
+        ("ALTER ROLE {} SET search_path = elsewhere", "setting search_path=elsewhere"),
+        ("ALTER ROLE {} CONNECTION LIMIT 3", "connlimit = 3"),
+        ("ALTER ROLE {} CREATEROLE", "createrole = True"),
+        ("GRANT pg_monitor TO {} WITH ADMIN OPTION", "member of pg_monitor (admin True"),
+        ("GRANT INSERT ON things TO {} WITH GRANT OPTION", "INSERT on relation things with grant option"),
+        ("GRANT SELECT (a) ON things TO {}", "SELECT on column things.a"),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {}", "SELECT on new objects of"),
+        ("ALTER TABLE things OWNER TO {}", "owner of relation things"),
+        ("CREATE POLICY own ON things TO {} USING (true)", "policy own of relation things"),
+    ],
+)
+def test_whatever_decides_what_a_login_may_do_is_seen_as_a_difference(
+    statement: str, trait: str, database: str, role: str
+) -> None:
+    with psycopg.connect(database.replace("+psycopg", ""), autocommit=True) as link:
+        link.execute("CREATE TABLE things (a integer)")
+        link.execute(f"CREATE ROLE {role}_b NOLOGIN")
+        users = LoginUsers(SecretStr(database))
+        before = users.logins((role, f"{role}_b"), "rotator")
+        assert tuple(differences(before[role], before[f"{role}_b"])) == ()
+        link.execute(statement.format(role))
+    after = users.logins((role, f"{role}_b"), "rotator")
+    assert trait in "; ".join(differences(after[role], after[f"{role}_b"]))
