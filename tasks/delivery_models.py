@@ -74,14 +74,14 @@ class Settlement(Frozen):
     note: str
 
 
-StandingKind = Literal["released", "withdrawn", "tried"]
+StandingKind = Literal["released", "withdrawn", "tried", "partly"]
 
 
 class Standing(Frozen):
     """What became of a commit when somebody released it.
 
     ``released`` serves or served, ``withdrawn`` was rolled back by a person or by its canary, ``tried`` did not get so
-    far. ``words`` say when and by whom.
+    far, ``partly`` was released for some of the services alone. ``words`` say when and by whom.
     """
 
     kind: StandingKind

@@ -84,7 +84,12 @@ class HandOver:
 
     def standings(self) -> dict[str, Standing]:
         """What became of each commit that somebody released."""
-        return standings(self.changes(), self.inbox.with_commit())
+        return standings(self.changes(), self.inbox.with_commit(), self.services)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The names of the estate's services."""
+        return frozenset(service.name for service in self.site.estate.services)
 
     def changes(self) -> list[Change]:
         """The newest changes of the estate's services."""

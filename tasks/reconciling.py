@@ -68,7 +68,7 @@ def _follow(site: Site) -> Followed:
     history = hand_over.mirror.history()
     outcomes, changes = hand_over.inbox.with_commit(), hand_over.changes()
     known = [*hand_over.inbox.open(), *outcomes]
-    found = look(history, standings(changes, outcomes), changes, known)
+    found = look(history, standings(changes, outcomes, hand_over.services), changes, known)
     gated = hand_over.source.gate == "tests" and found.kind == "lost"
     held = GATED if gated else hand_over.held(datetime.now(UTC))
     return Followed(hand_over, history, found, held)

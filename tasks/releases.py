@@ -512,6 +512,7 @@ async def record(site: Site, plan: ReleasePlan, verdict: ReleaseVerdict, reason:
             f"deploy/{outcome.service}/{run_name()}",
             {
                 "source": item.source.digest, "commit": item.source.commit, "release": item.release,
+                "services": sorted(items),
                 "probes": digest_of(site.estate.service(outcome.service).probes),
             },
             {"revision": item.ground.stable, "schema": item.ground.schema_revision},

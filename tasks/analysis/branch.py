@@ -87,13 +87,13 @@ def _ignored(one: Delivery, why: str) -> Settlement:
 def covering(history: BranchHistory, standing: Mapping[str, Standing]) -> dict[str, str]:
     """Each commit of the branch that must not be released by itself, with the one that says so.
 
-    What was released covers itself and all that it stands on, and so does what was rolled back. What was only tried
-    covers what is older: it itself may be tried again, where somebody asks for it.
+    What was released covers itself and all that it stands on, and so does what was rolled back. What was only tried,
+    or released for some services alone, covers what is older: it itself may be released where somebody asks for it.
     """
     found: dict[str, str] = {}
-    for kind in ("released", "withdrawn", "tried"):
+    for kind in ("released", "withdrawn", "tried", "partly"):
         for commit in (one for one in history.parents if one in standing and standing[one].kind == kind):
-            ahead = list(history.parents[commit]) if kind == "tried" else [commit]
+            ahead = list(history.parents[commit]) if kind in ("tried", "partly") else [commit]
             _spread(history, ahead, commit, found)
     return found
 

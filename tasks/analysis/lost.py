@@ -35,7 +35,7 @@ def look(
     by = covering(history, standing).get(head)
     if by is not None:
         return Found("nothing", f"{head[:12]} is {standing[by].words}")
-    if head in standing:
+    if head in standing and standing[head].kind == "tried":
         return Found("nothing", f"{head[:12]} was {standing[head].words}; run deploy by hand to try it again")
     told = next((one for one in known if _tells_of(one, head)), None)
     if told is not None:

@@ -35,6 +35,8 @@ def test_a_new_version_goes_through_two_canary_steps_and_no_request_fails(judged
     assert load.failures == []
     assert load.by_revision()[before] > 0
     assert load.by_revision()[judged.serving()] > 0
+    written = judged.site.ledger.changes(kind="deploy", subject="api", limit=1)[0]
+    assert written.inputs["services"] == [service.name for service in judged.site.estate.services]
 
 
 def test_the_same_release_again_changes_nothing(sample: Sample, stack: Stack) -> None:

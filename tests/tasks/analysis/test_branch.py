@@ -24,6 +24,7 @@ LINE = BranchHistory(branch="main", parents={D: (C,), C: (B,), B: (A,), A: ()})
 RELEASED = Standing(kind="released", words="released at noon by run r")
 WITHDRAWN = Standing(kind="withdrawn", words="rolled back by somebody at noon")
 TRIED = Standing(kind="tried", words="tried at noon without success")
+PARTLY = Standing(kind="partly", words="released for api alone at noon by run r")
 
 
 def delivery(number: int, commit: str = "", **fields: object) -> Delivery:
@@ -82,6 +83,13 @@ def test_what_was_rolled_back_stays_back_until_the_branch_moves_past_it(commit: 
 def test_what_was_tried_without_success_may_be_asked_for_again_but_nothing_older() -> None:
     assert judged([delivery(1, C)], {C: TRIED}).commit == C
     assert outcomes(judged([delivery(1, B)], {C: TRIED})) == {1: "ignored"}
+
+
+def test_what_was_released_for_one_service_alone_is_released_for_all_by_its_delivery_and_nothing_older() -> None:
+    assert judged([delivery(1, C)], {C: PARTLY, A: RELEASED}).commit == C
+    found = judged([delivery(1, B)], {C: PARTLY, A: RELEASED})
+    assert outcomes(found) == {1: "ignored"}
+    assert "released for api alone" in found.settled[0].note
 
 
 def test_while_a_release_is_under_way_what_it_holds_is_settled_and_what_is_newer_waits() -> None:
@@ -150,13 +158,13 @@ def test_every_delivery_that_is_judged_has_one_outcome_and_what_is_chosen_is_old
 ) -> None:
     commits = list(history.parents)
     waiting = [delivery(n, c) for n, c in enumerate(data.draw(st.lists(st.sampled_from(commits), min_size=1)), 1)]
-    kinds = data.draw(st.dictionaries(st.sampled_from(commits), st.sampled_from([RELEASED, WITHDRAWN, TRIED])))
+    kinds = data.draw(st.dictionaries(st.sampled_from(commits), st.sampled_from([RELEASED, WITHDRAWN, TRIED, PARTLY])))
     found = judged(waiting, kinds, history=history)
     settled = [one.id for one in found.settled]
     assert sorted([*settled, *([found.carrier] if found.carrier else [])]) == [one.id for one in waiting]
     if found.carrier is None:
         return
-    final = [commit for commit, one in kinds.items() if one.kind != "tried"]
+    final = [commit for commit, one in kinds.items() if one.kind not in ("tried", "partly")]
     assert found.commit not in contained(history, final)
     candidates = {one.commit for one in waiting} - contained(history, final)
     newer = [one for one in candidates if one != found.commit and found.commit in contained(history, [one])]

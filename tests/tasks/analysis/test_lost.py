@@ -12,13 +12,13 @@ from tasks.analysis.standing import standings
 from tasks.delivery_models import Delivery
 from tasks.models import Change
 from tests.tasks.analysis.test_branch import LINE, A, B, C, D, X, delivery
-from tests.tasks.analysis.test_standing import NOON, deploy, roll_back
+from tests.tasks.analysis.test_standing import NOON, SERVICES, deploy, partly, roll_back
 
 
 def looked(changes: list[Change], known: list[Delivery] | None = None) -> Found:
     known = known or []
     settled = [one for one in known if one.settled]
-    return look(LINE, standings(changes, settled), changes, known)
+    return look(LINE, standings(changes, settled, SERVICES), changes, known)
 
 
 def test_a_head_that_nobody_told_of_is_lost() -> None:
@@ -90,3 +90,9 @@ def test_after_a_force_push_what_a_delivery_released_is_not_a_release_by_hand() 
 
 def test_a_delivery_that_was_ignored_does_not_keep_its_commit_from_being_found() -> None:
     assert looked([deploy(1, A)], [settled(1, D, 0, status="ignored")]).kind == "lost"
+
+
+def test_a_head_of_which_one_service_was_released_by_hand_is_lost_until_a_delivery_tells_of_it() -> None:
+    lines = [deploy(1, C), partly(2, D, "api")]
+    assert looked(lines).kind == "lost"
+    assert looked(lines, [delivery(1, D)]).kind == "nothing"
