@@ -67,11 +67,12 @@ class Delivery(Arrival):
 
 
 class Settlement(Frozen):
-    """One delivery's outcome."""
+    """One delivery's outcome. ``commit`` is the one that it meant, where it named none itself."""
 
     id: int
     status: Status
     note: str
+    commit: str = ""
 
 
 StandingKind = Literal["released", "withdrawn", "tried", "partly"]
@@ -81,11 +82,14 @@ class Standing(Frozen):
     """What became of a commit when somebody released it.
 
     ``released`` serves or served, ``withdrawn`` was rolled back by a person or by its canary, ``tried`` did not get so
-    far, ``partly`` was released for some of the services alone. ``words`` say when and by whom.
+    far, ``partly`` was released for some of the services alone. ``words`` say when and by whom. ``by_hand``: a person
+    rolled it back.
     """
 
     kind: StandingKind
     words: str
+    at: datetime
+    by_hand: bool = False
 
 
 class BranchHistory(Frozen):

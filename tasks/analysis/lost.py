@@ -1,7 +1,8 @@
 """Whether the branch has something that nobody was told of: a delivery that never came.
 
 What is promised: a commit for which there was a delivery, a release or a try of one is never lost; neither is one that
-was on the branch when a person released something else by hand. What was rolled back stays back.
+was on the branch when a person released something else by hand. What was rolled back stays back, and what would take
+back the newest release is a person's to decide.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tasks.analysis.branch import covering
+from tasks.analysis.last_word import LastWord
 from tasks.delivery_models import BranchHistory, Delivery, Standing
 from tasks.models import Change
 
@@ -40,6 +42,12 @@ def look(
     told = next((one for one in known if _tells_of(one, head)), None)
     if told is not None:
         return Found("nothing", f"{head[:12]} came with delivery {told.name}: {told.note or told.status}")
+    last = LastWord(history, standing)
+    if why := last.taken_back_by(head):
+        return Found("seen", why)
+    told_before = (last.undone_by(head, one.received) for one in known if one.commit == head)
+    if why := next(filter(None, told_before), ""):
+        return Found("nothing", why)
     released = [change for change in changes if change.kind == "deploy" and change.verdict == "released"]
     if not released:
         return Found("nothing", "nothing was ever released; the first release is a person's")

@@ -22,6 +22,8 @@ class _Known(NamedTuple):
     kind: StandingKind
     words: str
     run: str
+    at: datetime
+    by_hand: bool = False
 
 
 def standings(
@@ -46,9 +48,16 @@ def standings(
             _note(found, commit, _of_deploy(change, change.run in runs or _over_all(change, services)))
             if change.verdict == "released":
                 served[change.subject, str(change.after.get("revision"))] = commit
+        elif change.kind == "rotation":  # the same code once more, with another version of a secret
+            before, after = (str(side.get("revision")) for side in (change.before, change.after))
+            served[change.subject, after] = served.get((change.subject, before), "")
         elif change.kind == "roll_back" and change.verdict == "released":
             _note(found, served.get((change.subject, str(change.before.get("revision"))), ""), _of_roll_back(change))
-    return {commit: Standing(kind=known.kind, words=known.words) for commit, known in found.items()}
+    return {commit: _standing(known) for commit, known in found.items()}
+
+
+def _standing(known: _Known) -> Standing:
+    return Standing(kind=known.kind, words=known.words, at=known.at, by_hand=known.by_hand)
 
 
 def _over_all(change: Change, services: Collection[str]) -> bool:
@@ -72,24 +81,25 @@ def _note(found: dict[str, _Known], commit: str, now: _Known) -> None:
 
 def _of_delivery(one: Delivery) -> _Known:
     if one.status == "failed":
-        return _Known("tried", f"tried by run {one.run} without success", one.run)
-    return _Known("released", f"released by run {one.run}", one.run)
+        return _Known("tried", f"tried by run {one.run} without success", one.run, one.settled or one.received)
+    return _Known("released", f"released by run {one.run}", one.run, one.settled or one.received)
 
 
 def _of_deploy(change: Change, whole: bool) -> _Known:
     when = f"at {_minute(change.at)} by run {change.run}"
     if change.verdict == "released" and not whole:
         chosen = ", ".join(change.inputs.get("services", ()))
-        return _Known("partly", f"released for {chosen} alone {when}", change.run)
+        return _Known("partly", f"released for {chosen} alone {when}", change.run, change.at)
     if change.verdict == "released":
-        return _Known("released", f"released {when}", change.run)
+        return _Known("released", f"released {when}", change.run, change.at)
     if change.after.get("judged_bad"):
-        return _Known("withdrawn", f"rolled back by its canary {when}", change.run)
-    return _Known("tried", f"tried {when} without success", change.run)
+        return _Known("withdrawn", f"rolled back by its canary {when}", change.run, change.at)
+    return _Known("tried", f"tried {when} without success", change.run, change.at)
 
 
 def _of_roll_back(change: Change) -> _Known:
-    return _Known("withdrawn", f"rolled back by {change.who or 'somebody'} at {_minute(change.at)}", change.run)
+    words = f"rolled back by {change.who or 'somebody'} at {_minute(change.at)}"
+    return _Known("withdrawn", words, change.run, change.at, by_hand=True)
 
 
 def _minute(at: datetime) -> str:

@@ -110,7 +110,8 @@ class Inbox(LedgerDatabase):
         """Give waiting deliveries their outcomes. One that somebody else settled or took meanwhile keeps its own."""
         with self._changing("settling deliveries") as connection:
             for one in settlements:
-                self._move(connection, one.id, ("waiting",), status=one.status, note=one.note, settled=now)
+                meant = {"commit": one.commit} if one.commit else {}
+                self._move(connection, one.id, ("waiting",), status=one.status, note=one.note, settled=now, **meant)
 
     def choose(self, number: int, commit: str, settlements: Iterable[Settlement], now: datetime) -> bool:
         """Choose the delivery whose commit is released, and settle those that it stands for, in one transaction.

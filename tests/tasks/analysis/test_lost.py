@@ -83,9 +83,19 @@ def test_a_ping_another_branch_and_a_repetition_do_not_undo_a_release_by_hand(la
     assert looked(by_hand, [settled(1, C, 6, status="failed", run="r")]).kind == "lost", "the branch moved since"
 
 
-def test_after_a_force_push_what_a_delivery_released_is_not_a_release_by_hand() -> None:
-    assert looked([deploy(1, X)]).kind == "seen"
-    assert looked([deploy(1, X)], [settled(1, X, 0, status="deployed", run="run-1")]).kind == "lost"
+def test_a_head_that_would_take_back_the_newest_release_is_told_once_and_left_to_a_person() -> None:
+    for known in ([], [settled(1, X, 0, status="deployed", run="run-1")]):
+        found = looked([deploy(1, X)], known)
+        assert (found.kind, "would take back eeeeeeeeeeee" in found.why) == ("seen", True)
+    assert looked([deploy(1, X)], [settled(1, D, 6, source="reconcile", status="ignored")]).kind == "nothing"
+
+
+def test_a_head_that_came_before_a_roll_back_by_hand_of_what_it_holds_is_not_healed() -> None:
+    lines = [deploy(1, B), deploy(2, C), roll_back(5, "api-2")]
+    found = looked(lines, [settled(1, D, 4, status="ignored")])
+    assert (found.kind, "rolled back by ops@host" in found.why) == ("nothing", True)
+    assert looked(lines).kind == "lost", "nobody told of it before"
+    assert looked(lines, [settled(1, D, 6, status="ignored")]).kind == "lost"
 
 
 def test_a_delivery_that_was_ignored_does_not_keep_its_commit_from_being_found() -> None:

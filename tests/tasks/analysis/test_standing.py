@@ -102,3 +102,8 @@ def test_a_deploy_of_a_part_leaves_what_was_known_of_the_whole() -> None:
 def test_a_deliverys_own_run_is_a_release_whatever_services_its_deployment_names() -> None:
     done = delivery(1, A, status="deployed", settled=NOON, run="run-1")
     assert kinds([partly(1, A, "api")], [done]) == {A: "released"}
+
+
+def test_a_roll_back_from_what_a_rotation_released_anew_withdraws_the_commit() -> None:
+    turned = deploy(2, "", kind="rotation", before={"revision": "api-1"})
+    assert kinds([deploy(1, A), turned, roll_back(3, "api-2")]) == {A: "withdrawn"}
