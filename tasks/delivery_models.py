@@ -34,6 +34,7 @@ class Arrival(Frozen):
 
     ``commit`` and ``tag`` are empty where the branch's newest commit is meant. ``ignored`` says why it asks for
     nothing. ``digest`` is the SHA-256 of what was signed: the same content under another id is the same delivery.
+    ``secret_version`` is the number of the version of the sender's secret that proved it; 0 where that is not known.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Arrival(Frozen):
     commit: Commit = ""
     tag: RefName = ""
     ignored: str = ""
+    secret_version: int = 0
 
 
 class Delivery(Arrival):
@@ -73,6 +75,15 @@ class Settlement(Frozen):
     status: Status
     note: str
     commit: str = ""
+
+
+class Signature(Frozen):
+    """A version of its secret that a sender's deliveries were proved by, and when the first and the last one came."""
+
+    source: str
+    version: int
+    first: datetime
+    last: datetime
 
 
 StandingKind = Literal["released", "withdrawn", "tried", "partly"]
