@@ -69,12 +69,16 @@ class Delivery(Arrival):
 
 
 class Settlement(Frozen):
-    """One delivery's outcome. ``commit`` is the one that it meant, where it named none itself."""
+    """One delivery's outcome. ``commit`` is the one that it meant, where it named none itself.
+
+    ``aloud``: people are told, since the branch's newest commit waits for one of them.
+    """
 
     id: int
     status: Status
     note: str
     commit: str = ""
+    aloud: bool = False
 
 
 class Signature(Frozen):

@@ -15,7 +15,7 @@ from prefect import task
 from tasks.analysis.lost import RECONCILE, Found, look
 from tasks.analysis.standing import standings
 from tasks.delivery_models import Arrival, BranchHistory
-from tasks.hand_over import HandOver
+from tasks.hand_over import WAITS, HandOver
 from tasks.models import Frozen
 from tasks.policies import READ, WRITE
 from tasks.site import Site
@@ -68,7 +68,7 @@ def _follow(site: Site) -> Followed:
     history = hand_over.mirror.history()
     outcomes, changes = hand_over.inbox.with_commit(), hand_over.changes()
     known = [*hand_over.inbox.open(), *outcomes]
-    found = look(history, standings(changes, outcomes, hand_over.services), changes, known)
+    found = look(history, standings(changes, outcomes, hand_over.services), changes, known, datetime.now(UTC))
     gated = hand_over.source.gate == "tests" and found.kind == "lost"
     held = GATED if gated else hand_over.held(datetime.now(UTC))
     return Followed(hand_over, history, found, held)
@@ -81,9 +81,12 @@ async def put_into_inbox(followed: Followed) -> str:
 
 
 def _put(followed: Followed) -> str:
-    head = followed.history.head
+    head, tries = followed.history.head, followed.found.tries
+    number = f"{head}.{tries}" if tries else head
+    if followed.found.aloud:
+        followed.hand_over.tell(WAITS, followed.found.why)
     arrival = Arrival(
-        source=RECONCILE, delivery=head, event=RECONCILE, digest=head, branch=followed.history.branch, commit=head,
+        source=RECONCILE, delivery=number, event=RECONCILE, digest=number, branch=followed.history.branch, commit=head,
         ignored=followed.found.why if followed.found.kind == "seen" else "",
     )  # fmt: skip
     return followed.hand_over.inbox.accept(arrival, datetime.now(UTC)).name

@@ -77,7 +77,8 @@ def _outcome(one: Delivery, commit: str, ground: _Ground) -> Settlement | None:
     if newer:
         return _covered_outcome(one, commit, newer, ground.standing[newer])
     why = ground.last.taken_back_by(commit) or ground.last.undone_by(commit, one.received)
-    return _ignored(one, why, commit) if why else None
+    aloud = commit == history.head  # of an older one nobody need hear: the head is judged by itself
+    return Settlement(id=one.id, status="ignored", note=why, commit=commit, aloud=aloud) if why else None
 
 
 def _covered_outcome(one: Delivery, commit: str, newer: str, known: Standing) -> Settlement:
@@ -89,8 +90,8 @@ def _covered_outcome(one: Delivery, commit: str, newer: str, known: Standing) ->
     return _ignored(one, f"{part} {known.words}; {WAY_OUT}")
 
 
-def _ignored(one: Delivery, why: str, commit: str = "") -> Settlement:
-    return Settlement(id=one.id, status="ignored", note=why, commit=commit)
+def _ignored(one: Delivery, why: str) -> Settlement:
+    return Settlement(id=one.id, status="ignored", note=why)
 
 
 def covering(history: BranchHistory, standing: Mapping[str, Standing]) -> dict[str, str]:

@@ -144,6 +144,7 @@ def test_after_a_force_push_a_person_decides_about_what_does_not_hold_the_newest
     assert (found.carrier, outcomes(found)) == (None, {1: "ignored"})
     assert "eeeeeeeeeeee would take back bbbbbbbbbbbb" in found.settled[0].note
     assert "not on the branch main; merge it, or run deploy by hand" in found.settled[0].note
+    assert found.settled[0].aloud
     decided = {B: later(RELEASED, 1), A: later(RELEASED, 2)}  # a person released A again, by hand
     assert judged([delivery(1, X)], decided, history=rewritten).commit == X
 
@@ -157,6 +158,7 @@ def test_a_side_line_that_does_not_hold_the_newest_release_is_ignored_and_the_me
     found = judged([delivery(1, C), delivery(2, D)], {B: RELEASED}, history=MERGED)
     assert (found.commit, outcomes(found)) == (D, {1: "ignored"})
     assert found.settled[0].note.startswith("cccccccccccc would take back bbbbbbbbbbbb, which is released at noon")
+    assert not found.settled[0].aloud, "the merge is judged by itself"
 
 
 def test_what_the_chosen_commit_does_not_hold_waits_for_its_own_turn() -> None:

@@ -15,10 +15,10 @@ from tests.tasks.analysis.test_branch import LINE, A, B, C, D, X, delivery
 from tests.tasks.analysis.test_standing import NOON, SERVICES, deploy, partly, roll_back
 
 
-def looked(changes: list[Change], known: list[Delivery] | None = None) -> Found:
-    known = known or []
+def looked(changes: list[Change], known: list[Delivery] | None = None, minutes: float = 10) -> Found:
+    known, now = known or [], NOON + timedelta(minutes=minutes)
     settled = [one for one in known if one.settled]
-    return look(LINE, standings(changes, settled, SERVICES), changes, known)
+    return look(LINE, standings(changes, settled, SERVICES), changes, known, now)
 
 
 def test_a_head_that_nobody_told_of_is_lost() -> None:
@@ -106,3 +106,15 @@ def test_a_head_of_which_one_service_was_released_by_hand_is_lost_until_a_delive
     lines = [deploy(1, C), partly(2, D, "api")]
     assert looked(lines).kind == "lost"
     assert looked(lines, [delivery(1, D)]).kind == "nothing"
+
+
+def test_a_delivery_that_failed_before_it_had_a_run_told_nobody_of_its_commit() -> None:
+    assert looked([deploy(1, A)], [settled(1, D, 0, status="failed")]).kind == "lost"
+    assert looked([deploy(1, A)], [settled(1, D, 0, status="failed", run="r")]).kind == "nothing"
+
+
+def test_one_of_reconciles_own_that_failed_so_is_followed_by_another_an_hour_later() -> None:
+    ours = [settled(n, D, n, status="failed", source="reconcile") for n in (1, 2)]
+    assert looked([deploy(1, A)], ours, minutes=61).kind == "nothing"
+    found = looked([deploy(1, A)], ours, minutes=63)
+    assert (found.kind, found.tries) == ("lost", 2)
