@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -78,38 +77,49 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def _renew(secrets: KnownSecrets) -> None:
-    began = time.monotonic()
+    began, survivor = time.monotonic(), Survivor()
     while True:
         eager = secrets.incomplete and time.monotonic() - began < EAGER_FOR_SECONDS
         await asyncio.sleep(EAGER_SECONDS if eager else RENEWAL_SECONDS)
-        await surviving(secrets.renew)
+        await survivor.take(secrets.renew)
 
 
 async def _hand_over(hand_over: HandOver, bell: Doorbell) -> None:
+    survivor = Survivor()
     while True:
         begun = time.monotonic()
-        busy = await surviving(hand_over.step)
+        busy = await survivor.take(hand_over.step)
         await asyncio.sleep(min(time.monotonic() - begun, BUSY_SECONDS) * REST)
         await bell.wait(BUSY_SECONDS if busy else IDLE_SECONDS)
 
 
 async def _forget(inbox: Inbox) -> None:
+    survivor = Survivor()
     while True:
         await asyncio.sleep(FORGET_EVERY_SECONDS)
-        await surviving(lambda: inbox.forget(datetime.now(UTC)))
+        await survivor.take(lambda: inbox.forget(datetime.now(UTC)))
 
 
-async def surviving(step: Callable[[], Any]) -> Any:
-    """Take a step; None where it failed, which is said when it is not what was said last."""
-    try:
-        return await anyio.to_thread.run_sync(step)
-    except OpsError as error:
-        _say(str(error))
-    except Exception as error:  # noqa: BLE001  a fault of the program must not end what goes on beside the requests
-        _say(f"{type(error).__name__}: {error}", exc_info=True)
-    return None
+class Survivor:
+    """Takes one kind of step again and again: what fails is said once, and once more after it went well again."""
 
+    def __init__(self) -> None:
+        self._said = ""
 
-@lru_cache(maxsize=8)
-def _say(line: str, exc_info: bool = False) -> None:
-    log.warning("%s", line, exc_info=exc_info)
+    async def take(self, step: Callable[[], Any]) -> Any:
+        """Take a step; None where it failed."""
+        try:
+            done = await anyio.to_thread.run_sync(step)
+        except OpsError as error:
+            self._say(str(error))
+        except Exception as error:  # noqa: BLE001  a fault of the program must not end what goes on beside the requests
+            self._say(f"{type(error).__name__}: {error}", exc_info=True)
+        else:
+            self._said = ""
+            return done
+        return None
+
+    def _say(self, line: str, exc_info: bool = False) -> None:
+        if line != self._said:
+            log.warning("%s", line, exc_info=exc_info)
+        self._said = line
