@@ -1,4 +1,4 @@
-"""What goes on beside the requests: the secrets are renewed, and what waits in the inbox is handed over.
+"""What goes on beside the requests: the secrets are renewed, what waits is handed over, what was lost is found.
 
 Safety property: neither ends because of an error; what fails is said once and tried again.
 """
@@ -19,6 +19,7 @@ from deployments.webhooks.known_secrets import RENEWAL_SECONDS, KnownSecrets
 from tasks.clients.inbox import Inbox
 from tasks.errors import OpsError
 from tasks.hand_over import GATHER, HandOver
+from tasks.lost_deliveries import Lookout
 
 #: With something under way, and with nothing: another receiver may have written a delivery down.
 BUSY_SECONDS = 1.0
@@ -29,6 +30,10 @@ REST = 2.0
 EAGER_SECONDS = 1.0
 EAGER_FOR_SECONDS = 300.0
 FORGET_EVERY_SECONDS = 3600.0
+#: A lost delivery is to be healed within five minutes, the release itself with it.
+LOOKOUT_SECONDS = 120.0
+#: A delivery may come a moment after the branch shows its commit; it is the one that people look for.
+GRACE_SECONDS = 20.0
 log = logging.getLogger("caretaker.webhooks")
 
 
@@ -61,7 +66,7 @@ async def renewing(secrets: KnownSecrets) -> AsyncIterator[None]:
 @asynccontextmanager
 async def handing_over(hand_over: HandOver, inbox: Inbox, bell: Doorbell) -> AsyncIterator[None]:
     """Hand deliveries over while inside."""
-    async with _beside(_hand_over(hand_over, bell), _forget(inbox)):
+    async with _beside(_hand_over(hand_over, bell), _forget(inbox), _look_out(Lookout(hand_over), bell)):
         yield
 
 
@@ -91,6 +96,17 @@ async def _hand_over(hand_over: HandOver, bell: Doorbell) -> None:
         busy = await survivor.take(hand_over.step)
         await asyncio.sleep(min(time.monotonic() - begun, BUSY_SECONDS) * REST)
         await bell.wait(BUSY_SECONDS if busy else IDLE_SECONDS)
+
+
+async def _look_out(lookout: Lookout, bell: Doorbell) -> None:
+    """Look for what no delivery told of."""
+    survivor = Survivor()
+    while True:
+        await asyncio.sleep(LOOKOUT_SECONDS)
+        if await survivor.take(lookout.moved):
+            await asyncio.sleep(GRACE_SECONDS)
+            if await survivor.take(lookout.look):
+                bell.ring()
 
 
 async def _forget(inbox: Inbox) -> None:
