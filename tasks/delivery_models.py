@@ -15,6 +15,8 @@ from tasks.models import Frozen
 
 #: What the worker says of a run that it ended because the stack was stopped: nobody decided against it.
 STACK_STOPPED = "The stack was stopped; run it again, it converges."
+#: What a release says that found another one to have been faster, or a roll-back.
+AFTER_IT_WAS_ASKED = "after this release was asked for"
 #: SHA-1 or SHA-256, as git writes them.
 Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")]
 #: git allows more; what is not allowed here cannot be an option, a refspec or a path that leads out.

@@ -18,7 +18,7 @@ from tasks.analysis.standing import standings
 from tasks.clients.branch_mirror import BranchMirror
 from tasks.clients.inbox import Inbox
 from tasks.clients.prefect_api import PrefectApi, RunFound
-from tasks.delivery_models import STACK_STOPPED, UNDER_WAY, Delivery, Standing, Status
+from tasks.delivery_models import AFTER_IT_WAS_ASKED, STACK_STOPPED, UNDER_WAY, Delivery, Standing, Status
 from tasks.errors import Conflict, Missing, NotAllowed, OpsError, PermanentError
 from tasks.followed import repository_token, repository_url, source_of
 from tasks.models import Change
@@ -37,9 +37,9 @@ PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0, 10, 30, 60, 120))
 MOST_LOCKED = 60
 #: The newest changes of each service that a commit's standing is read from.
 HISTORY = 1000
-#: What a run says that came to nothing by no fault of its release: somebody else is changing the same service, or a
-#: freeze window began between its choosing and its start.
-NO_FAULT = ("taking the lock ", freeze.REFUSED)
+#: What a run says that came to nothing by no fault of its release: somebody else is changing the same service, or did
+#: so, or a freeze window began, between its choosing and its start.
+NO_FAULT = ("taking the lock ", AFTER_IT_WAS_ASKED, freeze.REFUSED)
 #: Under which the notifications of this module are remembered.
 TOPIC = "webhooks"
 WAITS = "a push waits for a person"
@@ -74,8 +74,9 @@ class HandOver:
         inbox.ensure()
         return inbox
 
-    @cached_property
+    @property
     def mirror(self) -> BranchMirror:
+        """The branch, read with the token as it is now: a receiver outlives many of them."""
         return BranchMirror(repository_url(self.site), self.source.branch, self._clones, repository_token(self.site))
 
     @property
@@ -142,8 +143,9 @@ class HandOver:
         return True
 
     def _judge(self, waiting: list[Delivery], under_way: Delivery | None, now: datetime) -> None:
-        history = self.mirror.history()
-        tags = {one.tag: self.mirror.commit_of_tag(one.tag) for one in waiting if one.tag}
+        mirror = self.mirror
+        history = mirror.history()
+        tags = {one.tag: mirror.commit_of_tag(one.tag) for one in waiting if one.tag}
         found = branch.judge(waiting, history, tags, self.standings(), under_way, self.held(now), now)
         for one in (one for one in found.settled if one.aloud):
             self.tell(WAITS, one.note)
@@ -199,7 +201,9 @@ class HandOver:
         log.info("handing %s over: %s with key %s", one.name, one.commit[:12], key)
         deployment = self.prefect.deployment(self.deployment)
         try:
-            request = {**deployment.parameters.get("request", {}), "ref": one.commit, "reason": _reason(one)}
+            # Runs wait for their turn: what was released by hand meanwhile is not taken back.
+            mine = {"ref": one.commit, "reason": _reason(one), "since": one.due.isoformat()}
+            request = {**deployment.parameters.get("request", {}), **mine}
             run = self.prefect.create_run(deployment.id, {"request": request}, key, ("webhook",))
         except (Missing, NotAllowed):
             raise  # a person can mend it: it waits

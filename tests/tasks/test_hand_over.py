@@ -15,7 +15,7 @@ import pytest
 
 from tasks.analysis import freeze
 from tasks.clients.prefect_api import PrefectApi, RunFound
-from tasks.delivery_models import STACK_STOPPED
+from tasks.delivery_models import AFTER_IT_WAS_ASKED, STACK_STOPPED
 from tasks.errors import Missing, PermanentError, TransientError
 from tasks.hand_over import ON_ITS_WAY, PAUSES
 from tests.dependencies.repositories import git
@@ -117,6 +117,21 @@ def test_a_run_that_a_freeze_window_refused_waits_again_and_did_not_fail(followe
     followed.step()
     assert (followed.now(one).status, followed.now(one).attempts) == ("running", 1), "the window is over, so it goes on"
     assert len(followed.runs()) == 2
+
+
+def test_a_run_is_told_when_it_was_chosen_and_one_that_came_too_late_for_that_is_judged_again(
+    followed: Followed,
+) -> None:
+    older, newer = followed.commits[0], followed.commit()
+    one = followed.deliver("d1", older)
+    begun = datetime.now(UTC)
+    followed.step()
+    since = datetime.fromisoformat(followed.runs()[0].parameters["request"]["since"])
+    assert begun <= since <= datetime.now(UTC)
+    followed.record(newer)  # by hand, while the run waits for its turn
+    followed.end("FAILED", f"releasing api refused: it was released at noon by run r, {AFTER_IT_WAS_ASKED}; ask again")
+    followed.step()
+    assert (followed.now(one).status, len(followed.runs())) == ("already_released", 1)
 
 
 class Refuses(PrefectApi):
