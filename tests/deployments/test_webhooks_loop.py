@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from deployments.webhooks.loop import Survivor
 from tasks.errors import TransientError
+
+
+def test_the_receiver_imports_neither_prefect_nor_what_tells_people() -> None:
+    line = "import sys, deployments.webhooks.server; print({'prefect', 'apprise'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def step(*ends: Any) -> Any:

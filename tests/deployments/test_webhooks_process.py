@@ -124,6 +124,7 @@ def test_a_rotation_tells_what_a_person_must_give_to_whom_and_the_old_version_st
     followed: Followed, receiver: ReceiverProcess
 ) -> None:
     before = enabled(followed.sample, "github-webhook")
+    Sender(receiver.url, SECRET).send("before-the-rotation", followed.commits[0], branch="elsewhere")
     found = rotate(followed.sample, secrets=("github-webhook",))
     (outcome,) = found.outcomes
     assert outcome.verdict in ("waiting", "held"), outcome.why
