@@ -6,7 +6,7 @@ release was: a side line, a branch that was rewritten, a release by hand from el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from tasks.analysis.ancestry import holding
@@ -14,6 +14,7 @@ from tasks.delivery_models import BranchHistory, Standing
 
 #: How the outcome of a delivery reads that a person has to decide about.
 TAKES_BACK = "would take back"
+RELEASED = ("released", "partly")
 WAY_OUT = "push a newer commit, or run deploy by hand"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -25,10 +26,21 @@ class LastWord:
         self._history, self._standing = history, standing
         self.newest = newest_released(history, standing)
         self._stand = holding(history, self.newest) if self.newest else frozenset(history.parents)
-        since = standing[self.newest].at if self.newest else _NEVER
-        # A release by hand after a roll-back is a person's too, and the newer word.
-        back = {one for one, known in standing.items() if known.kind == "withdrawn" and known.by_hand}
-        self._back = {one: holding(history, one) for one in back if standing[one].at > since}
+        self._back = {one: (at, holders) for one, at, holders in self._gone_back_from()}
+
+    def _gone_back_from(self) -> Iterator[tuple[str, datetime, frozenset[str]]]:
+        """The commits from which a person went back, when, and what holds them.
+
+        By a roll-back, unless what was released since holds it again; or by releasing an older one by hand.
+        """
+        since = self._standing[self.newest].at if self.newest else _NEVER
+        for one, known in self._standing.items():
+            if known.kind == "withdrawn" and known.by_hand:
+                holders = holding(self._history, one)
+                if known.at > since or self.newest not in holders:
+                    yield one, known.at, holders
+            elif known.kind in RELEASED and one != self.newest and self.newest and one in self._stand:
+                yield one, since, holding(self._history, one)
 
     def taken_back_by(self, commit: str) -> str:
         """Why a commit must not follow what was released last: it does not hold it. Empty where it does."""
@@ -42,11 +54,13 @@ class LastWord:
     def undone_by(self, commit: str, told: datetime) -> str:
         """Why a commit that was told of at this time must not be released; empty where it may.
 
-        It holds what a person rolled back since: whoever pushed it did not know of that.
+        It holds what a person went back from since: whoever pushed it did not know of that.
         """
-        for one, holders in self._back.items():
-            if commit in holders and self._standing[one].at > told:
-                return f"{commit[:12]} holds {one[:12]}, {self._standing[one].words} after it came; {WAY_OUT}"
+        for one, (at, holders) in self._back.items():
+            if commit in holders and at > told:
+                known = self._standing[one]
+                by = known.words if known.by_hand else f"from which somebody went back to {self.newest[:12]}"
+                return f"{commit[:12]} holds {one[:12]}, {by} after it came; {WAY_OUT}"
         return ""
 
 
@@ -56,5 +70,5 @@ def newest_released(history: BranchHistory, standing: Mapping[str, Standing]) ->
     It may be on another branch, or have been taken away by a force push. Of two in one moment it is the newer one.
     """
     place = {commit: -number for number, commit in enumerate(history.parents)}
-    found = [commit for commit, one in standing.items() if one.kind in ("released", "partly")]
+    found = [commit for commit, one in standing.items() if one.kind in RELEASED]
     return max(found, key=lambda one: (standing[one].at, place.get(one, -len(place))), default="")

@@ -182,8 +182,20 @@ def test_what_was_pushed_before_a_person_rolled_back_what_it_holds_does_not_brin
     assert "holds cccccccccccc, rolled back by somebody" in found.settled[0].note
     assert judged([delivery(1, D, received=after)], {C: back, B: RELEASED}).commit == D
     assert judged([delivery(1, D, received=before)], {C: later(WITHDRAWN, 30), B: RELEASED}).commit == D, "its canary's"
-    on = {C: back, B: later(RELEASED, 40)}  # a person went on since
-    assert judged([delivery(1, D, received=before)], on).commit == D
+    older = {C: back, B: later(RELEASED, 40)}  # a person released something else, and that not
+    assert outcomes(judged([delivery(1, D, received=before)], older)) == {1: "ignored"}
+    longer = BranchHistory(branch="main", parents={X: (D,), **LINE.parents})
+    on = {C: back, D: later(RELEASED, 40)}  # a person went on since
+    assert judged([delivery(1, X, received=before)], on, history=longer).commit == X
+
+
+def test_what_was_pushed_before_a_person_went_back_to_an_older_commit_does_not_go_forward_again() -> None:
+    went_back = {C: RELEASED, B: later(RELEASED, 30)}
+    before, after = NOON + timedelta(minutes=29), NOON + timedelta(minutes=31)
+    found = judged([delivery(1, D, received=before)], went_back)
+    assert outcomes(found) == {1: "ignored"}
+    assert "dddddddddddd holds cccccccccccc, from which somebody went back to bbbbbbbbbbbb" in found.settled[0].note
+    assert judged([delivery(1, D, received=after)], went_back).commit == D
 
 
 def test_of_a_delivery_without_a_commit_it_is_written_down_which_one_it_meant() -> None:
