@@ -74,15 +74,17 @@ def _note(found: dict[str, _Known], commit: str, now: _Known) -> None:
     if before is None:
         found[commit] = now
     elif before.run == now.run:
-        found[commit] = min(before, now, key=lambda one: _WORST.index(one.kind))
+        worst = min(before, now, key=lambda one: _WORST.index(one.kind))
+        found[commit] = worst._replace(at=max(before.at, now.at))
     elif now.kind in ("released", "withdrawn") or before.kind == "partly":
         found[commit] = now
 
 
 def _of_delivery(one: Delivery) -> _Known:
+    """When it was settled says nothing of when its run released it: the receiver may have been away."""
     if one.status == "failed":
-        return _Known("tried", f"tried by run {one.run} without success", one.run, one.settled or one.received)
-    return _Known("released", f"released by run {one.run}", one.run, one.settled or one.received)
+        return _Known("tried", f"tried by run {one.run} without success", one.run, one.received)
+    return _Known("released", f"released by run {one.run}", one.run, one.received)
 
 
 def _of_deploy(change: Change, whole: bool) -> _Known:

@@ -99,6 +99,12 @@ def test_a_deploy_of_a_part_leaves_what_was_known_of_the_whole() -> None:
     assert kinds([partly(1, A, "api"), roll_back(2, "api-1")]) == {A: "withdrawn"}
 
 
+def test_when_it_was_released_the_ledger_says_and_not_when_its_delivery_was_settled() -> None:
+    late = delivery(1, A, status="deployed", settled=NOON + timedelta(hours=1), run="run-1")
+    found = standings([deploy(1, A), deploy(5, B)], [late], SERVICES)
+    assert [found[commit].at - NOON for commit in (A, B)] == [timedelta(minutes=1), timedelta(minutes=5)]
+
+
 def test_a_deliverys_own_run_is_a_release_whatever_services_its_deployment_names() -> None:
     done = delivery(1, A, status="deployed", settled=NOON, run="run-1")
     assert kinds([partly(1, A, "api")], [done]) == {A: "released"}
