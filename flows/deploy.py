@@ -62,6 +62,10 @@ class Deploy(Form):
     force: bool = Field(
         False, description="Release inside a freeze window, or what was rolled back in the last 24 hours"
     )
+    since: str = Field(
+        "", pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?$",
+        description="A moment: what was released or rolled back after it is left alone, and this run ends refused",
+    )
 
 
 @flow(name="deploy", flow_run_name="deploy: {request.reason}", timeout_seconds=4 * 3600, **TELLS)
@@ -77,7 +81,7 @@ async def deploy(request: Deploy) -> Any:
             await settle(site, services)
         root = await fetch_source(site, request.source, request.ref)
         plan = await make_plan(site, services, root, request.reason)
-        refusals = await refusals_of(site, plan, request.force)
+        refusals = await refusals_of(site, plan, request.force, request.since)
         if not refusals:
             plan, approvals, refusals = await allowed(site, plan, approvals, request.approve, request.dry_run)
         shown = plan_report(plan, refusals)

@@ -14,7 +14,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.forms import Form
-from tasks.reconciling import NO_BRANCH, Reconciled, follow, hand_over_what_waits, put_into_inbox
+from tasks.reconciling import NO_BRANCH, Reconciled, follow, hand_over_what_waits, put_into_inbox, told
 from tasks.site import open_site
 from tasks.verdicts import SCHEDULED
 
@@ -34,11 +34,11 @@ async def reconcile(request: Reconcile) -> Reconciled:
         return NO_BRANCH
     followed = await follow(site)
     if request.dry_run:
-        return followed.told("unchanged" if followed.found.kind != "lost" else "planned")
+        return told(followed, "unchanged" if followed.found.kind != "lost" else "planned")
     delivery = ""
     if followed.found.kind != "nothing" and not followed.held:
         delivery = await put_into_inbox(followed)
     await hand_over_what_waits(followed)
     if followed.found.kind != "lost":
-        return followed.told("unchanged")
-    return followed.told("held" if followed.held else "started", delivery)
+        return told(followed, "unchanged")
+    return told(followed, "held" if followed.held else "started", delivery)

@@ -15,6 +15,8 @@ from tasks.models import Frozen
 
 #: What the worker says of a run that it ended because the stack was stopped: nobody decided against it.
 STACK_STOPPED = "The stack was stopped; run it again, it converges."
+#: What a release says that found another one to have been faster, or a roll-back.
+AFTER_IT_WAS_ASKED = "after this release was asked for"
 #: SHA-1 or SHA-256, as git writes them.
 Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")]
 #: git allows more; what is not allowed here cannot be an option, a refspec or a path that leads out.
@@ -34,6 +36,7 @@ class Arrival(Frozen):
 
     ``commit`` and ``tag`` are empty where the branch's newest commit is meant. ``ignored`` says why it asks for
     nothing. ``digest`` is the SHA-256 of what was signed: the same content under another id is the same delivery.
+    ``secret_version`` is the number of the version of the sender's secret that proved it; 0 where that is not known.
     """
 
     source: str
@@ -44,6 +47,7 @@ class Arrival(Frozen):
     commit: Commit = ""
     tag: RefName = ""
     ignored: str = ""
+    secret_version: int = 0
 
 
 class Delivery(Arrival):
@@ -67,25 +71,42 @@ class Delivery(Arrival):
 
 
 class Settlement(Frozen):
-    """One delivery's outcome."""
+    """One delivery's outcome. ``commit`` is the one that it meant, where it named none itself.
+
+    ``aloud``: people are told, since the branch's newest commit waits for one of them.
+    """
 
     id: int
     status: Status
     note: str
+    commit: str = ""
+    aloud: bool = False
 
 
-StandingKind = Literal["released", "withdrawn", "tried"]
+class Signature(Frozen):
+    """A version of its secret that a sender's deliveries were proved by, and when the first and the last one came."""
+
+    source: str
+    version: int
+    first: datetime
+    last: datetime
+
+
+StandingKind = Literal["released", "withdrawn", "tried", "partly"]
 
 
 class Standing(Frozen):
     """What became of a commit when somebody released it.
 
     ``released`` serves or served, ``withdrawn`` was rolled back by a person or by its canary, ``tried`` did not get so
-    far. ``words`` say when and by whom.
+    far, ``partly`` was released for some of the services alone. ``words`` say when and by whom. ``by_hand``: a person
+    rolled it back.
     """
 
     kind: StandingKind
     words: str
+    at: datetime
+    by_hand: bool = False
 
 
 class BranchHistory(Frozen):

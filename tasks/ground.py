@@ -29,7 +29,7 @@ async def refuse_freeze(estate: Estate, force: bool) -> None:
     window = freeze.active(estate.freeze, datetime.now(UTC))
     if window is not None and not force:
         raise Refused(
-            f"changing {estate.name} refused: frozen until {window.until:%Y-%m-%d %H:%M} UTC ({window.reason}); "
+            f"changing {estate.name} {freeze.REFUSED}{window.until:%Y-%m-%d %H:%M} UTC ({window.reason}); "
             "wait, or pass force=true"
         )
 

@@ -18,11 +18,12 @@ from tasks.analysis.standing import standings
 from tasks.clients.branch_mirror import BranchMirror
 from tasks.clients.inbox import Inbox
 from tasks.clients.prefect_api import PrefectApi, RunFound
-from tasks.delivery_models import STACK_STOPPED, UNDER_WAY, Delivery, Standing, Status
-from tasks.errors import Conflict, Missing, NotAllowed, PermanentError
+from tasks.delivery_models import AFTER_IT_WAS_ASKED, STACK_STOPPED, UNDER_WAY, Delivery, Standing, Status
+from tasks.errors import Conflict, Missing, NotAllowed, OpsError, PermanentError
 from tasks.followed import repository_token, repository_url, source_of
 from tasks.models import Change
 from tasks.site import Site
+from tasks.telling import all_well, tell_people
 
 #: Deliveries that come together are judged together: several pushes in a row become one release.
 GATHER = timedelta(seconds=0.4)
@@ -36,8 +37,12 @@ PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0, 10, 30, 60, 120))
 MOST_LOCKED = 60
 #: The newest changes of each service that a commit's standing is read from.
 HISTORY = 1000
-#: What the ledger's lock says when somebody else is changing the same service.
-_LOCKED = "taking the lock "
+#: What a run says that came to nothing by no fault of its release: somebody else is changing the same service, or did
+#: so, or a freeze window began, between its choosing and its start.
+NO_FAULT = ("taking the lock ", AFTER_IT_WAS_ASKED, freeze.REFUSED)
+#: Under which the notifications of this module are remembered.
+TOPIC = "webhooks"
+WAITS = "a push waits for a person"
 log = logging.getLogger("caretaker.hand_over")
 
 
@@ -69,8 +74,9 @@ class HandOver:
         inbox.ensure()
         return inbox
 
-    @cached_property
+    @property
     def mirror(self) -> BranchMirror:
+        """The branch, read with the token as it is now: a receiver outlives many of them."""
         return BranchMirror(repository_url(self.site), self.source.branch, self._clones, repository_token(self.site))
 
     @property
@@ -84,7 +90,12 @@ class HandOver:
 
     def standings(self) -> dict[str, Standing]:
         """What became of each commit that somebody released."""
-        return standings(self.changes(), self.inbox.with_commit())
+        return standings(self.changes(), self.inbox.with_commit(), self.services)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The names of the estate's services."""
+        return frozenset(service.name for service in self.site.estate.services)
 
     def changes(self) -> list[Change]:
         """The newest changes of the estate's services."""
@@ -132,9 +143,12 @@ class HandOver:
         return True
 
     def _judge(self, waiting: list[Delivery], under_way: Delivery | None, now: datetime) -> None:
-        history = self.mirror.history()
-        tags = {one.tag: self.mirror.commit_of_tag(one.tag) for one in waiting if one.tag}
+        mirror = self.mirror
+        history = mirror.history()
+        tags = {one.tag: mirror.commit_of_tag(one.tag) for one in waiting if one.tag}
         found = branch.judge(waiting, history, tags, self.standings(), under_way, self.held(now), now)
+        for one in (one for one in found.settled if one.aloud):
+            self.tell(WAITS, one.note)
         if found.carrier is None:
             self.inbox.settle(found.settled, now)
         elif self.inbox.choose(found.carrier, found.commit, found.settled, now):
@@ -151,12 +165,14 @@ class HandOver:
             self._again(one, f"run {one.run} {'is gone' if run is None else 'crashed'}", now)
         elif run.message == STACK_STOPPED:
             self._again(one, run.message, now)
-        elif run.state == "FAILED" and _LOCKED in run.message:
+        elif run.state == "FAILED" and any(words in run.message for words in NO_FAULT):
             self._again(one, run.message, now, MOST_LOCKED)
         elif run.ended:
             status, note = self._outcome(one, run)
             self.inbox.ended(one.id, status, note, now)
             log.info("delivery %s: %s, %s", one.name, status, note)
+            if status == "deployed":
+                self._well()
 
     def _begin_again(self, one: Delivery, now: datetime) -> None:
         """Go on from where a pass was killed, or Prefect did not answer.
@@ -185,20 +201,41 @@ class HandOver:
         log.info("handing %s over: %s with key %s", one.name, one.commit[:12], key)
         deployment = self.prefect.deployment(self.deployment)
         try:
-            request = {**deployment.parameters.get("request", {}), "ref": one.commit, "reason": _reason(one)}
+            # Runs wait for their turn: what was released by hand meanwhile is not taken back.
+            mine = {"ref": one.commit, "reason": _reason(one), "since": one.due.isoformat()}
+            request = {**deployment.parameters.get("request", {}), **mine}
             run = self.prefect.create_run(deployment.id, {"request": request}, key, ("webhook",))
         except (Missing, NotAllowed):
             raise  # a person can mend it: it waits
         except PermanentError as error:
-            self.inbox.ended(one.id, "failed", f"handing over failed: {error}", datetime.now(UTC))
+            self._fail(one, f"handing over failed: {error}", datetime.now(UTC))
             return
         self.inbox.started(one.id, run.id)
 
     def _again(self, one: Delivery, why: str, now: datetime, most: int = len(PAUSES)) -> None:
         if one.attempts >= most:
-            self.inbox.ended(one.id, "failed", f"{why}, {one.attempts + 1} times", now)
+            self._fail(one, f"{why}, {one.attempts + 1} times", now)
             return
         self.inbox.again(one, f"{why}; it is tried again", now + PAUSES[min(one.attempts, len(PAUSES) - 1)])
+
+    def _fail(self, one: Delivery, why: str, now: datetime) -> None:
+        """End a delivery that no run tells of: people are told before, so that a kill in between says it twice."""
+        log.error("delivery %s failed: %s", one.name, why)
+        self.tell("a delivery failed", why, f"{one.name}, {one.commit[:12]}")
+        self.inbox.ended(one.id, "failed", why, now)
+
+    def tell(self, what: str, why: str, about: str = "") -> None:
+        """Tell people; one who cannot be told keeps nothing from going on, and that is in the log."""
+        try:
+            tell_people(self.site, f"webhooks of {self.site.estate.name}: {what}", why, TOPIC, about)
+        except OpsError as error:
+            log.error("%s; not told: %s", error, why)  # noqa: TRY400  it is one line that says all
+
+    def _well(self) -> None:
+        try:
+            all_well(self.site, TOPIC)
+        except OpsError as error:
+            log.warning("%s", error)
 
 
 def _reason(one: Delivery) -> str:

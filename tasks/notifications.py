@@ -15,6 +15,7 @@ from prefect import task
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_logger
 
+from tasks import telling
 from tasks.analysis.news import fingerprint, is_news
 from tasks.clients.notify import count, send
 from tasks.models import Measurement
@@ -22,9 +23,6 @@ from tasks.policies import READ, WRITE
 from tasks.runs import run_link, run_name
 from tasks.site import Site, open_site
 
-TOLD = "told"
-#: Chat services refuse longer texts; the report in the UI says everything.
-MOST_CHARACTERS = 1500
 #: Runs of this process that have told how they ended.
 _ended: set[str] = set()
 
@@ -32,7 +30,7 @@ _ended: set[str] = set()
 async def notify_end(site: Site, title: str, body: str, topic: str, aloud: bool, run: str = "") -> None:
     """Tell how a run ended, unless all is well (not ``aloud``) or the same was told of this topic already."""
     run = run or run_name()
-    failed = await _news(site, title, body, topic, aloud, run) if _has_targets(site) else []
+    failed = await _news(site, title, body, topic, aloud, run) if telling.has_targets(site) else []
     if not failed or len(failed) < await count_targets(site):
         _ended.add(run)
     raise_first(failed)
@@ -54,14 +52,13 @@ async def _news(site: Site, title: str, body: str, topic: str, aloud: bool, run:
 
 async def call(site: Site, title: str, body: str) -> None:
     """Send a short text with a link to this run to every target. Raises the first error, after all were tried."""
-    if _has_targets(site):
+    if telling.has_targets(site):
         raise_first(await _call(site, title, body, ""))
 
 
 async def _call(site: Site, title: str, body: str, run: str) -> list[BaseException]:
     """Send to every target; the errors. One that is out of order keeps the others from nothing."""
-    text = body if len(body) <= MOST_CHARACTERS else f"{body[:MOST_CHARACTERS]} …"
-    text = "\n".join(filter(None, (text, run_link(run))))
+    text = "\n".join(filter(None, (telling.shortened(body), run_link(run))))
     sent = (notify(site, number, title, text) for number in range(await count_targets(site)))
     return [one for one in await asyncio.gather(*sent, return_exceptions=True) if isinstance(one, BaseException)]
 
@@ -87,25 +84,13 @@ async def notify(site: Site, number: int, title: str, body: str) -> None:
 @task(**READ)
 async def last_told(site: Site, topic: str) -> Measurement | None:
     """What was last remembered of a topic."""
-    found = await asyncio.to_thread(lambda: site.ledger.measurements(TOLD, _subject(site, topic), limit=1))
-    return found[-1] if found else None
+    return await asyncio.to_thread(telling.last_told, site, topic)
 
 
 @task(**WRITE)
 async def remember(site: Site, topic: str, said: str, told: bool) -> None:
     """Remember what was told of a topic, or that all is well again. Safe to repeat: the newest line counts."""
-    labels = {"what": said}
-    await asyncio.to_thread(
-        lambda: site.ledger.measure(TOLD, _subject(site, topic), float(told), "1", labels=labels)
-    )
-
-
-def _subject(site: Site, topic: str) -> str:
-    return f"{site.estate.google.project}/{site.estate.name}/{topic}"
-
-
-def _has_targets(site: Site) -> bool:
-    return bool(site.settings.notify_url.get_secret_value() or site.estate.notify.url_secret)
+    await asyncio.to_thread(telling.remember, site, topic, said, told)
 
 
 async def tell_failure(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:

@@ -1,33 +1,30 @@
-"""Heals a delivery that never came: compares the head of the branch with what was released, and puts it into the inbox.
+"""Heals a delivery that never came, as steps of a flow: what is done is in ``tasks/lost_deliveries.py``.
 
-Safety property: it releases nothing itself. What it finds goes the way of every delivery, so it is judged again there,
-against the same rules and at the moment of the release; and its id is the commit's, so twice is once.
+Safety property: it releases nothing itself; every step is safe to repeat.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from prefect import task
 
-from tasks.analysis.lost import RECONCILE, Found, look
-from tasks.analysis.standing import standings
-from tasks.delivery_models import Arrival, BranchHistory
+from tasks import lost_deliveries
 from tasks.hand_over import HandOver
+from tasks.lost_deliveries import Followed
 from tasks.models import Frozen
 from tasks.policies import READ, WRITE
 from tasks.site import Site
 
-#: Whether a commit's tests passed is not to be read off the branch.
-GATED = "a workflow run that passes must tell of it: [source] gate is tests; deliver that event again"
+Verdict = Literal["unchanged", "planned", "held", "started"]
 
 
 class Reconciled(Frozen):
     """What the branch has, and what was done about it."""
 
-    verdict: Literal["unchanged", "planned", "held", "started"]
+    verdict: Verdict
     why: str
     branch: str = ""
     commit: str = ""
@@ -38,55 +35,23 @@ class Reconciled(Frozen):
 NO_BRANCH = Reconciled(verdict="unchanged", why="the estate follows no branch: it has no [source]")
 
 
-class Followed:
-    """An estate's branch, inbox and deployment, and what the branch has now. A plain class, as ``Site`` is."""
-
-    def __init__(self, hand_over: HandOver, history: BranchHistory, found: Found, held: str) -> None:
-        self.hand_over, self.history, self.found, self.held = hand_over, history, found, held
-
-    @property
-    def name(self) -> str:
-        """What a person reads in the name of a step."""
-        return self.history.branch
-
-    def told(self, verdict: Literal["unchanged", "planned", "held", "started"], delivery: str = "") -> Reconciled:
-        """The flow's result."""
-        why = f"{self.found.why}; {self.held}" if verdict == "held" else self.found.why
-        return Reconciled(
-            verdict=verdict, why=why, branch=self.history.branch, commit=self.history.head, delivery=delivery
-        )
+def told(followed: Followed, verdict: Verdict, delivery: str = "") -> Reconciled:
+    """The flow's result."""
+    why = f"{followed.found.why}; {followed.held}" if verdict == "held" else followed.found.why
+    branch, head = followed.history.branch, followed.history.head
+    return Reconciled(verdict=verdict, why=why, branch=branch, commit=head, delivery=delivery)
 
 
 @task(**READ)
 async def follow(site: Site) -> Followed:
     """Read the head of the branch, and judge whether somebody was told of it."""
-    return await asyncio.to_thread(_follow, site)
-
-
-def _follow(site: Site) -> Followed:
-    hand_over = HandOver(site, gather=timedelta(0))
-    history = hand_over.mirror.history()
-    outcomes, changes = hand_over.inbox.with_commit(), hand_over.changes()
-    known = [*hand_over.inbox.open(), *outcomes]
-    found = look(history, standings(changes, outcomes), changes, known)
-    gated = hand_over.source.gate == "tests" and found.kind == "lost"
-    held = GATED if gated else hand_over.held(datetime.now(UTC))
-    return Followed(hand_over, history, found, held)
+    return await asyncio.to_thread(lambda: lost_deliveries.follow(HandOver(site, gather=timedelta(0))))
 
 
 @task(**WRITE)
 async def put_into_inbox(followed: Followed) -> str:
     """Write the lost delivery down, or that the head was seen. Safe to repeat: its id is the commit's."""
-    return await asyncio.to_thread(_put, followed)
-
-
-def _put(followed: Followed) -> str:
-    head = followed.history.head
-    arrival = Arrival(
-        source=RECONCILE, delivery=head, event=RECONCILE, digest=head, branch=followed.history.branch, commit=head,
-        ignored=followed.found.why if followed.found.kind == "seen" else "",
-    )  # fmt: skip
-    return followed.hand_over.inbox.accept(arrival, datetime.now(UTC)).name
+    return await asyncio.to_thread(lost_deliveries.put, followed)
 
 
 @task(**WRITE)

@@ -16,6 +16,7 @@ from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 
 from tasks.analysis import history
+from tasks.delivery_models import AFTER_IT_WAS_ASKED
 from tasks.errors import OpsError, TransientError
 from tasks.models import Change, Finding
 from tasks.notifications import notify_end
@@ -69,6 +70,19 @@ async def rolled_back_lately(site: Site, service: str, release: str) -> str:
                 f"releasing {service} {release} refused: this very release was rolled back at "
                 f"{change.at:%Y-%m-%d %H:%M} UTC; change the source, wait until "
                 f"{change.at + ROLLED_BACK_FOR:%Y-%m-%d %H:%M} UTC, or pass force=true"
+            )
+    return ""
+
+
+@task(**READ)
+async def changed_since(site: Site, service: str, since: datetime) -> str:
+    """Why a release must not follow: the service was released or rolled back after it was asked for. Else empty."""
+    for change in await asyncio.to_thread(_changes, site, service):
+        if change.kind in ("deploy", "roll_back") and change.verdict == "released" and change.at > since:
+            word = "released" if change.kind == "deploy" else "rolled back"
+            return (
+                f"releasing {service} refused: it was {word} at {change.at:%Y-%m-%d %H:%M:%S} UTC by run {change.run}, "
+                f"{AFTER_IT_WAS_ASKED}; ask again"
             )
     return ""
 

@@ -36,7 +36,7 @@ from tasks.images import build_image
 from tasks.models import Backup, Finding, Image, ProbeResult
 from tasks.parallel import all_of, to_the_end
 from tasks.probing import describe, observe_canary, probe, require_probes
-from tasks.record import record_change, rolled_back_lately, run_name, verified_revisions
+from tasks.record import changed_since, record_change, rolled_back_lately, run_name, verified_revisions
 from tasks.release_approvals import Approvals
 from tasks.release_models import CanaryStep, ReleasePlan, ReleaseVerdict, ServiceOutcome, ServicePlan, Verdict
 from tasks.services import (
@@ -112,11 +112,13 @@ async def read_urls(site: Site) -> dict[str, str]:
     return {state.name: state.uri for state in states if state is not None}
 
 
-async def refusals_of(site: Site, plan: ReleasePlan, force: bool) -> tuple[str, ...]:
-    """Every reason for which the plan must not be carried out, whoever approves it."""
+async def refusals_of(site: Site, plan: ReleasePlan, force: bool, since: str = "") -> tuple[str, ...]:
+    """Every reason for which the plan must not be carried out, whoever approves it. ``since`` as the form says it."""
     if force:
         return ()
     reasons = [await rolled_back_lately(site, item.service, item.release) for item in plan.services]
+    if since:
+        reasons += [await changed_since(site, item.service, datetime.fromisoformat(since)) for item in plan.services]
     return tuple(reason for reason in reasons if reason)
 
 
@@ -512,6 +514,7 @@ async def record(site: Site, plan: ReleasePlan, verdict: ReleaseVerdict, reason:
             f"deploy/{outcome.service}/{run_name()}",
             {
                 "source": item.source.digest, "commit": item.source.commit, "release": item.release,
+                "services": sorted(items),
                 "probes": digest_of(site.estate.service(outcome.service).probes),
             },
             {"revision": item.ground.stable, "schema": item.ground.schema_revision},

@@ -14,6 +14,7 @@ from tasks.rotation_changes import lock_users, retire_versions
 from tasks.rotation_facts import await_sessions
 from tasks.rotation_models import Retired
 from tasks.rotation_releases import record_services, release_all
+from tasks.rotation_senders import await_senders
 from tasks.rotation_work import Work, serving_user
 
 
@@ -23,6 +24,8 @@ async def retire(work: Work) -> tuple[Blocker, ...]:
     targets = {name: number for name, number in work.targets.items() if name in unit.secrets}
     old, target = old_versions(work.ground, targets), targets[unit.main]
     held = blockers(unit, work.ground, old, targets, datetime.now(UTC), wish.emergency, kept=False)
+    if old[unit.main]:
+        held = (*held, *await await_senders(work, target))
     if held:
         return held
     await _accept_alone(work, target)

@@ -22,7 +22,7 @@ from deployments.webhooks.json_body import NotJson, read_object
 from deployments.webhooks.known_secrets import KnownSecrets
 from deployments.webhooks.limits import Limits
 from deployments.webhooks.reading import Refusal, Room, refuse_form, single_headers
-from deployments.webhooks.signatures import authentic
+from deployments.webhooks.signatures import proved_by
 from deployments.webhooks.writing import Writer
 from tasks.clients.inbox import Inbox
 from tasks.delivery_models import Arrival, Delivery
@@ -73,11 +73,13 @@ class Receiver:
 
     async def _authentic(self, name: str, address: str, headers: dict[str, str], body: bytes) -> Arrival:
         sender = self.rules.sender(name) or NOBODY
-        known = self.secrets.values(sender.secret) if sender is not NOBODY else []
-        if not authentic(sender.kind, known, headers, body):
+        known = self.secrets.versions(sender.secret) if sender is not NOBODY else {}
+        version = proved_by(sender.kind, known, headers, body)
+        if not version:
             self.limits.charge_forgery(address)
             raise Refusal(401, "unauthorized")
-        return await self._arrival(sender, headers, body)
+        arrival = await self._arrival(sender, headers, body)
+        return arrival.model_copy(update={"secret_version": version})
 
     async def tell(self, ticket: str, request: Request) -> JSONResponse:
         """What became of a delivery, for who has its ticket. Raises Refusal."""

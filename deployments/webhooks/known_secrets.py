@@ -52,11 +52,11 @@ class KnownSecrets:
         """Whether one was never read."""
         return bool(self._names - self._read_at.keys())
 
-    def values(self, name: str) -> list[SecretStr]:
-        """The enabled versions, the newest first; none where what is known is too old."""
+    def versions(self, name: str) -> dict[int, SecretStr]:
+        """The enabled versions by number, the newest first; none where what is known is too old."""
         if self._clock() - self._read_at.get(name, float("-inf")) > STALE_SECONDS:
-            return []
-        return list(self._values[name].values())
+            return {}
+        return self._values[name]
 
     def _read(self, name: str) -> dict[int, SecretStr]:
         enabled = [one.version for one in self._manager.versions(name) if one.state == "ENABLED"][:NEWEST]

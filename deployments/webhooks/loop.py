@@ -1,4 +1,4 @@
-"""What goes on beside the requests: the secrets are renewed, and what waits in the inbox is handed over.
+"""What goes on beside the requests: the secrets are renewed, what waits is handed over, what was lost is found.
 
 Safety property: neither ends because of an error; what fails is said once and tried again.
 """
@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -20,6 +19,7 @@ from deployments.webhooks.known_secrets import RENEWAL_SECONDS, KnownSecrets
 from tasks.clients.inbox import Inbox
 from tasks.errors import OpsError
 from tasks.hand_over import GATHER, HandOver
+from tasks.lost_deliveries import Lookout
 
 #: With something under way, and with nothing: another receiver may have written a delivery down.
 BUSY_SECONDS = 1.0
@@ -30,6 +30,10 @@ REST = 2.0
 EAGER_SECONDS = 1.0
 EAGER_FOR_SECONDS = 300.0
 FORGET_EVERY_SECONDS = 3600.0
+#: A lost delivery is to be healed within five minutes, the release itself with it.
+LOOKOUT_SECONDS = 120.0
+#: A delivery may come a moment after the branch shows its commit; it is the one that people look for.
+GRACE_SECONDS = 20.0
 log = logging.getLogger("caretaker.webhooks")
 
 
@@ -62,7 +66,7 @@ async def renewing(secrets: KnownSecrets) -> AsyncIterator[None]:
 @asynccontextmanager
 async def handing_over(hand_over: HandOver, inbox: Inbox, bell: Doorbell) -> AsyncIterator[None]:
     """Hand deliveries over while inside."""
-    async with _beside(_hand_over(hand_over, bell), _forget(inbox)):
+    async with _beside(_hand_over(hand_over, bell), _forget(inbox), _look_out(Lookout(hand_over), bell)):
         yield
 
 
@@ -78,38 +82,60 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def _renew(secrets: KnownSecrets) -> None:
-    began = time.monotonic()
+    began, survivor = time.monotonic(), Survivor()
     while True:
         eager = secrets.incomplete and time.monotonic() - began < EAGER_FOR_SECONDS
         await asyncio.sleep(EAGER_SECONDS if eager else RENEWAL_SECONDS)
-        await surviving(secrets.renew)
+        await survivor.take(secrets.renew)
 
 
 async def _hand_over(hand_over: HandOver, bell: Doorbell) -> None:
+    survivor = Survivor()
     while True:
         begun = time.monotonic()
-        busy = await surviving(hand_over.step)
+        busy = await survivor.take(hand_over.step)
         await asyncio.sleep(min(time.monotonic() - begun, BUSY_SECONDS) * REST)
         await bell.wait(BUSY_SECONDS if busy else IDLE_SECONDS)
 
 
+async def _look_out(lookout: Lookout, bell: Doorbell) -> None:
+    """Look for what no delivery told of."""
+    survivor = Survivor()
+    while True:
+        await asyncio.sleep(LOOKOUT_SECONDS)
+        if await survivor.take(lookout.moved):
+            await asyncio.sleep(GRACE_SECONDS)
+            if await survivor.take(lookout.look):
+                bell.ring()
+
+
 async def _forget(inbox: Inbox) -> None:
+    survivor = Survivor()
     while True:
         await asyncio.sleep(FORGET_EVERY_SECONDS)
-        await surviving(lambda: inbox.forget(datetime.now(UTC)))
+        await survivor.take(lambda: inbox.forget(datetime.now(UTC)))
 
 
-async def surviving(step: Callable[[], Any]) -> Any:
-    """Take a step; None where it failed, which is said when it is not what was said last."""
-    try:
-        return await anyio.to_thread.run_sync(step)
-    except OpsError as error:
-        _say(str(error))
-    except Exception as error:  # noqa: BLE001  a fault of the program must not end what goes on beside the requests
-        _say(f"{type(error).__name__}: {error}", exc_info=True)
-    return None
+class Survivor:
+    """Takes one kind of step again and again: what fails is said once, and once more after it went well again."""
 
+    def __init__(self) -> None:
+        self._said = ""
 
-@lru_cache(maxsize=8)
-def _say(line: str, exc_info: bool = False) -> None:
-    log.warning("%s", line, exc_info=exc_info)
+    async def take(self, step: Callable[[], Any]) -> Any:
+        """Take a step; None where it failed."""
+        try:
+            done = await anyio.to_thread.run_sync(step)
+        except OpsError as error:
+            self._say(str(error))
+        except Exception as error:  # noqa: BLE001  a fault of the program must not end what goes on beside the requests
+            self._say(f"{type(error).__name__}: {error}", exc_info=True)
+        else:
+            self._said = ""
+            return done
+        return None
+
+    def _say(self, line: str, exc_info: bool = False) -> None:
+        if line != self._said:
+            log.warning("%s", line, exc_info=exc_info)
+        self._said = line

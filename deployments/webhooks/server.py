@@ -20,7 +20,7 @@ from deployments.addresses import LOOPBACK, WEBHOOKS_PORT
 from deployments.stack.heap import give_back
 from deployments.webhooks.app import SESSIONS, Receiver, create_app
 from deployments.webhooks.known_secrets import KnownSecrets
-from deployments.webhooks.loop import Doorbell, handing_over, renewing, surviving
+from deployments.webhooks.loop import Doorbell, Survivor, handing_over, renewing
 from tasks.clients.inbox import Inbox
 from tasks.errors import BadInput
 from tasks.estate import Estate
@@ -61,7 +61,7 @@ def build(wishes: Wishes) -> FastAPI:
         bell = Doorbell()
         receiver.wake = bell.ring
         async with AsyncExitStack() as beside:
-            await surviving(inbox.ensure)
+            await Survivor().take(inbox.ensure)
             await beside.enter_async_context(renewing(secrets))
             if wishes.hand_over:
                 await beside.enter_async_context(handing_over(HandOver(site, inbox), inbox, bell))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -26,12 +26,16 @@ Headers = Mapping[str, str]
 Proof = Callable[[SecretStr, Headers, bytes], bool]
 
 
-def authentic(kind: str, secrets: Sequence[SecretStr], headers: Headers, body: bytes) -> bool:
-    """Whether one of the secrets proves the request. ``headers``: those that stand exactly once, in small letters."""
+def proved_by(kind: str, secrets: Mapping[int, SecretStr], headers: Headers, body: bytes) -> int:
+    """The version of the secret that proves the request, the newest one where several do; 0 where none does.
+
+    ``headers``: those that stand exactly once, in small letters.
+    """
     proof = PROOFS[kind]
-    long_enough = [secret for secret in secrets if len(secret.get_secret_value().encode()) >= LEAST_BYTES]
-    found = [proof(secret, headers, body) for secret in long_enough]  # every one, for the same time whichever fits
-    return any(found)
+    long_enough = {n: secret for n, secret in secrets.items() if len(secret.get_secret_value().encode()) >= LEAST_BYTES}
+    # Every one is tried, for the same time whichever fits.
+    found = [number for number, secret in long_enough.items() if proof(secret, headers, body)]
+    return max(found, default=0)
 
 
 def _github(secret: SecretStr, headers: Headers, body: bytes) -> bool:

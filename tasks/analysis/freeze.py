@@ -7,6 +7,9 @@ from datetime import datetime
 
 from tasks.estate import Freeze
 
+#: How a flow's refusal reads that began in a window; it is not its failure.
+REFUSED = "refused: frozen until "
+
 
 def active(freezes: Iterable[Freeze], at: datetime) -> Freeze | None:
     """Give the freeze window that holds this instant; of several, the one that ends last. Else None."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from tasks.clients.ledger_database import LedgerDatabase, utc
-from tasks.delivery_models import OPEN, UNDER_WAY, Arrival, Delivery, Settlement, Status
+from tasks.delivery_models import OPEN, UNDER_WAY, Arrival, Delivery, Settlement, Signature, Status
 from tasks.errors import Conflict
 
 if TYPE_CHECKING:
@@ -106,11 +106,24 @@ class Inbox(LedgerDatabase):
         query = table.select().where(*ours).order_by(table.c.settled.desc(), table.c.id.desc()).limit(REMEMBERED)
         return self._read("reading the inbox's outcomes", query)
 
+    def signatures(self) -> tuple[Signature, ...]:
+        """By which versions of their secret the senders' deliveries were proved; what is long settled is forgotten."""
+        from sqlalchemy import func, select
+
+        from tasks.clients.ledger_schema import deliveries as table
+
+        proved = (table.c.source, table.c.secret_version)
+        query = select(*proved, func.min(table.c.received), func.max(table.c.received)).group_by(*proved)
+        with self._translated("reading the inbox's signatures"), self._engine.connect() as connection:
+            rows = connection.execute(query.where(table.c.project == self._project)).all()
+        return tuple(Signature(source=s, version=v, first=utc(first), last=utc(last)) for s, v, first, last in rows)
+
     def settle(self, settlements: Iterable[Settlement], now: datetime) -> None:
         """Give waiting deliveries their outcomes. One that somebody else settled or took meanwhile keeps its own."""
         with self._changing("settling deliveries") as connection:
             for one in settlements:
-                self._move(connection, one.id, ("waiting",), status=one.status, note=one.note, settled=now)
+                meant = {"commit": one.commit} if one.commit else {}
+                self._move(connection, one.id, ("waiting",), status=one.status, note=one.note, settled=now, **meant)
 
     def choose(self, number: int, commit: str, settlements: Iterable[Settlement], now: datetime) -> bool:
         """Choose the delivery whose commit is released, and settle those that it stands for, in one transaction.

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 #: The key under which schema creation and appending take turns, per database.
 TURN = 7_201_455_811_903_412
 
@@ -81,6 +81,7 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("run", Text, nullable=False, server_default=""),
     Column("note", Text, nullable=False, server_default=""),
+    Column("secret_version", Integer, nullable=False, server_default="0", comment="which one proved it; no value"),
     UniqueConstraint("project", "source", "delivery"),
     UniqueConstraint("project", "source", "digest"),
     Index("deliveries_by_status", "project", "status", "id"),
@@ -118,7 +119,7 @@ def ensure(engine: Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": TURN})
-        _renew_the_inbox_of_version_1(connection)
+        _bring_the_inbox_up(connection)
         metadata.create_all(connection)
         for statement in _POSTGRES_GUARD if engine.dialect.name == "postgresql" else _SQLITE_GUARD:
             connection.execute(text(statement))
@@ -126,10 +127,13 @@ def ensure(engine: Engine) -> None:
         connection.execute(ledger_schema.insert().values(version=VERSION))
 
 
-def _renew_the_inbox_of_version_1(connection: Connection) -> None:
-    """Version 1 had an inbox of another shape into which nothing was ever written."""
-    if _read_version(connection) == 1:
+def _bring_the_inbox_up(connection: Connection) -> None:
+    """Version 1 had an inbox of another shape into which nothing was ever written; version 2 lacks a column."""
+    version = _read_version(connection)
+    if version == 1:
         connection.execute(text("DROP TABLE deliveries"))
+    elif version == 2:
+        connection.execute(text("ALTER TABLE deliveries ADD COLUMN secret_version INTEGER NOT NULL DEFAULT 0"))
 
 
 def _version(engine: Engine) -> int:

@@ -18,7 +18,8 @@ from tasks.clients.deadlines import CALL_SECONDS
 from tasks.errors import Missing, NotAllowed, PermanentError, TransientError
 from tasks.models import Frozen
 
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+#: And every status from 500 on: a proxy before the server has some of its own.
+_TRANSIENT = frozenset({408, 429})
 
 
 class DeploymentFound(Frozen):
@@ -87,7 +88,14 @@ class PrefectApi:
         if answer.status_code == 404:
             return None
         self._refuse(answer, what)
-        return answer.json()
+        return self._content(answer, what)
+
+    def _content(self, answer: httpx.Response, what: str) -> Any:
+        """What an answer holds. One that is no JSON is of something before the server, such as a page of a proxy."""
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise TransientError(f"{what} at {self.url} failed: no JSON came back; check PREFECT_API_URL") from error
 
     def _ask(self, method: str, path: str, what: str, body: Any) -> httpx.Response:
         try:
@@ -101,7 +109,8 @@ class PrefectApi:
         """A server with CSRF protection wants a token of its own with each writing call."""
         answer = self._ask("GET", f"/csrf-token?client={self._client_id}", what, None)
         self._refuse(answer, what)
-        return {"Prefect-Csrf-Token": str(answer.json()["token"]), "Prefect-Csrf-Client": self._client_id}
+        token = str(self._content(answer, what)["token"])
+        return {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": self._client_id}
 
     def _refuse(self, answer: httpx.Response, what: str) -> None:
         if answer.is_success:
@@ -109,7 +118,9 @@ class PrefectApi:
         line = f"{what} at {self.url} failed: {answer.status_code}"
         if answer.status_code in (401, 403):
             raise NotAllowed(f"{line}; check PREFECT_API_AUTH_STRING, or PREFECT_API_KEY")
-        if answer.status_code in _TRANSIENT:
+        if answer.is_redirect:
+            raise NotAllowed(f"{line}, it leads elsewhere; check PREFECT_API_URL")
+        if answer.status_code in _TRANSIENT or answer.status_code >= 500:
             raise TransientError(f"{line}; see the server's log")
         raise PermanentError(f"{line} {' '.join(answer.text.split())[:200]}")
 

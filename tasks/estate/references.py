@@ -94,8 +94,12 @@ def _webhook_errors(estate: Tables, secrets: Collection[str]) -> Iterator[str]:
         return
     if estate.source is None:
         yield "webhooks needs source, which names the repository and the branch that is released"
+    overlaps = {secret.name: secret.overlap_days for secret in estate.secrets if secret.rotation != "database"}
     for sender in estate.webhooks.senders:
         yield from _unknown(f"webhooks.senders.{sender.name}.secret", "secret", [sender.secret], secrets)
+        if overlaps.get(sender.secret) == 0:
+            key = f"secrets.{sender.secret}.overlap_days"
+            yield f"{key} is 0, and sender {sender.name} is given each new version by a person; write 14"
 
 
 def _service_errors(

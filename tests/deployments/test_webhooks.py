@@ -56,6 +56,17 @@ async def test_a_push_is_written_down_and_acknowledged_with_its_status_url(scene
     assert [one.commit for one in scene.inbox.open()] == [COMMIT]
 
 
+async def test_the_version_of_the_secret_that_proved_it_is_written_down_by_its_number_alone(scene: Scene) -> None:
+    await scene.github(push())
+    old = scene.secrets.value("gh")
+    scene.secrets.add("gh", "another-secret-of-16-bytes")
+    scene.known.renew()
+    await scene.github(push("b" * 40), number="d-2")
+    raw = json.dumps(push("c" * 40)).encode()
+    await scene.post("github", raw, github_headers(old, raw, number="d-3"))
+    assert [one.secret_version for one in arrivals(scene.inbox)] == [1, 2, 1]
+
+
 async def test_of_what_comes_together_each_has_its_own_answer_and_little_is_a_transaction(scene: Scene) -> None:
     transactions: list[int] = []
     real = scene.inbox.accept_all
@@ -147,13 +158,13 @@ def test_secrets_outlive_a_short_outage_of_secret_manager_and_not_a_long_one() -
     known = KnownSecrets(secrets, {"gh", "missing"}, clock=lambda: now[0])  # type: ignore[arg-type]
     known.renew()
     assert known.incomplete
-    assert known.values("missing") == []
+    assert known.versions("missing") == {}
     secrets.away, now[0] = True, RENEWAL_SECONDS * 2
     known.renew()
-    assert [value.get_secret_value() for value in known.values("gh")] == [secrets.value("gh")]
+    assert [value.get_secret_value() for value in known.versions("gh").values()] == [secrets.value("gh")]
     now[0] = STALE_SECONDS + 1
     known.renew()
-    assert known.values("gh") == []
+    assert known.versions("gh") == {}
 
 
 async def test_standard_webhooks_prove_id_time_and_body(scene: Scene) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.deployments.runs import wait_until
+from tests.flows.rotations import enabled, rotate
 from tests.stack import Stack
 from tests.webhooks.followed import Followed
 from tests.webhooks.process import ReceiverProcess, Sender
@@ -117,6 +118,20 @@ def test_a_secret_that_was_rotated_is_taken_within_the_renewal(followed: Followe
 
     wait_until(accepted, "the new secret", 40)
     assert old.send("not-yet-rotated", followed.commits[0], branch="elsewhere").status_code == 202  # type: ignore[union-attr]
+
+
+def test_a_rotation_tells_what_a_person_must_give_to_whom_and_the_old_version_stays_until_then(
+    followed: Followed, receiver: ReceiverProcess
+) -> None:
+    before = enabled(followed.sample, "github-webhook")
+    Sender(receiver.url, SECRET).send("before-the-rotation", followed.commits[0], branch="elsewhere")
+    found = rotate(followed.sample, secrets=("github-webhook",))
+    (outcome,) = found.outcomes
+    assert outcome.verdict in ("waiting", "held"), outcome.why
+    assert "sender github signs with an older version" in outcome.why
+    new = outcome.versions["github-webhook"]
+    assert enabled(followed.sample, "github-webhook") == [*before, new]
+    assert any(f"access {new} --secret=github-webhook" in one.way_out for one in outcome.findings)
 
 
 def test_it_listens_on_loopback_alone(receiver: ReceiverProcess) -> None:

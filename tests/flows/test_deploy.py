@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.analysis.release import revision_name
+from tasks.delivery_models import AFTER_IT_WAS_ASKED
 from tests.flows.steps import calls, deploy, newest
 from tests.load import Load
 from tests.sample import Sample
@@ -35,6 +36,8 @@ def test_a_new_version_goes_through_two_canary_steps_and_no_request_fails(judged
     assert load.failures == []
     assert load.by_revision()[before] > 0
     assert load.by_revision()[judged.serving()] > 0
+    written = judged.site.ledger.changes(kind="deploy", subject="api", limit=1)[0]
+    assert written.inputs["services"] == [service.name for service in judged.site.estate.services]
 
 
 def test_the_same_release_again_changes_nothing(sample: Sample, stack: Stack) -> None:
@@ -54,6 +57,12 @@ def test_a_dry_run_writes_nothing_and_shows_the_plan(sample: Sample, stack: Stac
     assert sample.variant().head in result.plan
     assert calls(stack, sample, after) == []
     assert len(stack.control.calls(project=sample.project, after=after)) > 5
+
+
+def test_a_release_that_was_asked_for_before_the_last_one_is_refused(sample: Sample) -> None:
+    late = deploy(sample, dry_run=True, since="2020-01-01T00:00:00+00:00")
+    assert (late.verdict, AFTER_IT_WAS_ASKED in late.why) == ("refused", True), late.why
+    assert deploy(sample, dry_run=True, since=datetime.now(UTC).isoformat()).verdict != "refused"
 
 
 @pytest.mark.parametrize("fault", ["crashes_at_start", "healthy_but_database_dead"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.reconcile import Reconcile, reconcile
+from tasks.lost_deliveries import Lookout
 from tests.sample import run
 from tests.stack import Stack
 from tests.webhooks.followed import Followed
@@ -35,6 +36,20 @@ def test_a_delivery_that_never_came_is_healed_once(followed: Followed) -> None:
     assert reconciled(followed).verdict == "unchanged"
     followed.released(lost)
     assert reconciled(followed).verdict == "unchanged"
+    assert followed.refs() == [lost]
+
+
+def test_the_receivers_lookout_heals_it_too_and_asks_the_repository_alone_while_its_head_stays(
+    followed: Followed,
+) -> None:
+    lookout = Lookout(followed.hand_over)
+    followed.record(followed.commits[0])
+    assert [lookout.moved(), lookout.look(), lookout.moved()] == [True, False, False]
+    lost = followed.commit()
+    assert [lookout.moved(), lookout.look()] == [True, True]
+    assert [one.name for one in followed.hand_over.inbox.open()] == [f"reconcile/{lost}"]
+    assert [lookout.moved(), lookout.look(), lookout.moved()] == [True, False, False], "it is told of now"
+    followed.step()
     assert followed.refs() == [lost]
 
 

@@ -130,6 +130,7 @@ def test_what_is_not_allowed_is_named_with_its_key(tmp_path: Path, change: tuple
          "db-connection-string is a database's login, whose users take turns"),
         (('SYNC_TOKEN = "sync-token"', 'SYNC_TOKEN = "sync-token@previous"'), "no variable is sync-token alone"),
         (('name = "db-password"', 'name = "sync-token"'), "secrets.sync-token stands 2 times"),
+        (("overlap_days = 14", "overlap_days = 0"), "secrets.github-webhook.overlap_days is 0, and sender github"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_named(tmp_path: Path, change: tuple[str, str], part: str) -> None:

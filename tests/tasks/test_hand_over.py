@@ -13,12 +13,17 @@ from typing import Any
 
 import pytest
 
+from tasks.analysis import freeze
 from tasks.clients.prefect_api import PrefectApi, RunFound
-from tasks.delivery_models import STACK_STOPPED
-from tasks.errors import Missing, TransientError
+from tasks.delivery_models import AFTER_IT_WAS_ASKED, STACK_STOPPED
+from tasks.errors import Missing, PermanentError, TransientError
 from tasks.hand_over import ON_ITS_WAY, PAUSES
+from tests.dependencies.repositories import git
+from tests.inbox import Inbox, inbox
 from tests.stack import Stack
 from tests.webhooks.followed import Followed
+
+__all__ = ["inbox"]
 
 
 @pytest.fixture
@@ -103,6 +108,85 @@ def test_a_run_that_came_to_nothing_by_no_fault_of_its_own_is_made_again_and_not
     assert followed.now(one).status == "failed"
     followed.step()
     assert len(followed.runs()) == most + 1
+
+
+def test_a_run_that_a_freeze_window_refused_waits_again_and_did_not_fail(followed: Followed) -> None:
+    one = followed.deliver("d1", followed.commits[0])
+    followed.step()
+    followed.end("FAILED", "Flow run encountered an exception: Refused: changing p " + freeze.REFUSED + "2026-12-27")
+    followed.step()
+    assert (followed.now(one).status, followed.now(one).attempts) == ("running", 1), "the window is over, so it goes on"
+    assert len(followed.runs()) == 2
+
+
+def test_a_run_is_told_when_it_was_chosen_and_one_that_came_too_late_for_that_is_judged_again(
+    followed: Followed,
+) -> None:
+    older, newer = followed.commits[0], followed.commit()
+    one = followed.deliver("d1", older)
+    begun = datetime.now(UTC)
+    followed.step()
+    since = datetime.fromisoformat(followed.runs()[0].parameters["request"]["since"])
+    assert begun <= since <= datetime.now(UTC)
+    followed.record(newer)  # by hand, while the run waits for its turn
+    followed.end("FAILED", f"releasing api refused: it was released at noon by run r, {AFTER_IT_WAS_ASKED}; ask again")
+    followed.step()
+    assert (followed.now(one).status, len(followed.runs())) == ("already_released", 1)
+
+
+class Refuses(PrefectApi):
+    """Prefect as it answers where a deployment's form has changed since."""
+
+    def create_run(self, *arguments: Any) -> RunFound:
+        raise PermanentError("making a run failed: 422 reason: too long")
+
+
+def test_a_delivery_that_ends_without_a_run_is_told_once_and_the_next_release_makes_it_news_again(
+    followed: Followed, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+    followed.hand_over = followed.new_hand_over()
+    real, refuses = followed.hand_over.prefect, Refuses(followed.hand_over.prefect.url)
+    followed.hand_over.prefect = refuses
+    failed = followed.deliver("d2", followed.commit())
+    followed.step()
+    followed.deliver("d3", followed.commit())
+    followed.step()
+    assert followed.now(failed).note == "handing over failed: making a run failed: 422 reason: too long"
+    assert inbox.titles == [f"webhooks of {followed.site.estate.name}: a delivery failed"], "the same is told once"
+    assert "github/d2" in inbox.taken[0]["message"]
+    assert "delivery github/d3 failed" in caplog.text
+    followed.hand_over.prefect = real
+    followed.deliver("d4", followed.commit())
+    followed.step()
+    followed.released(followed.commits[-1])
+    followed.step()
+    followed.hand_over.prefect = refuses
+    followed.deliver("d5", followed.commit())
+    followed.step()
+    assert len(inbox.taken) == 2
+
+
+def test_a_forced_push_that_takes_the_release_back_is_told_and_a_service_that_does_not_take_it_stops_nothing(
+    followed: Followed, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CARETAKER_NOTIFY_URL", inbox.url)
+    followed.hand_over = followed.new_hand_over()
+    released = followed.commit()
+    followed.record(released)
+    git(followed.repository.work, "reset", "--quiet", "--hard", followed.commits[0])
+    rewritten = followed.repository.commit("rewritten", force=True)
+    one = followed.deliver("d1", rewritten)
+    inbox.status = 500
+    followed.step()
+    assert (followed.now(one).status, followed.runs()) == ("ignored", [])
+    assert followed.now(one).note.startswith(f"{rewritten[:12]} would take back {released[:12]}, which is released at")
+    assert "not told: " in caplog.text
+    inbox.status = 200
+    two = followed.deliver("d2", rewritten)
+    followed.step()
+    assert (followed.now(two).status, len(inbox.taken)) == ("ignored", 1)
+    assert "would take back" in inbox.taken[0]["message"]
 
 
 def hasten(followed: Followed) -> None:

@@ -49,6 +49,29 @@ def test_a_delivery_comes_back_as_it_was_written_and_by_its_ticket(inbox: Inbox)
     assert inbox.by_ticket("d1") is None
 
 
+def test_it_knows_by_which_versions_each_senders_deliveries_were_proved_and_when(inbox: Inbox) -> None:
+    for number, version in enumerate((1, 1, 2), 1):
+        inbox.accept(arrival(number, secret_version=version), NOON + timedelta(minutes=number))
+    inbox.accept(arrival(1, source="n8n", secret_version=4), NOON)
+    Inbox(inbox._secret, "another").accept(arrival(secret_version=9), NOON)
+    found = {(one.source, one.version): (one.first - NOON, one.last - NOON) for one in inbox.signatures()}
+    one, two, three = (timedelta(minutes=n) for n in (1, 2, 3))
+    assert found == {("github", 1): (one, two), ("github", 2): (three, three), ("n8n", 4): (timedelta(), timedelta())}
+
+
+def test_an_inbox_of_the_version_before_keeps_its_deliveries(url: str) -> None:
+    old = Inbox(url, "p")
+    old.ensure()
+    kept = accepted(old)
+    with old._engine.begin() as connection:
+        connection.execute(text("ALTER TABLE deliveries DROP COLUMN secret_version"))
+        connection.execute(text("UPDATE ledger_schema SET version = 2"))
+    new = Inbox(url, "p")
+    new.ensure()
+    assert new.open() == [kept]
+    assert [one.version for one in new.signatures()] == [0]
+
+
 def test_of_an_inbox_that_filled_up_a_part_is_looked_at_and_what_is_under_way_is_always_in_it(inbox: Inbox) -> None:
     numbers = [accepted(inbox, number).id for number in range(1, 6)]
     assert inbox.choose(numbers[4], COMMIT, [], NOON)
