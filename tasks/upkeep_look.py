@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -88,10 +89,11 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     suspects = indexes.suspects(found, database.maintenance)
     statements = session.statements(server.version)
     until = time.monotonic() + MEASURING.total_seconds()
+    with session.giving_way() if schema else nullcontext():
+        measured_indexes = _with_density(session, found, suspects if schema else (), schema or "", until)
+        measured_tables = _with_space(session, tables, database if schema else None, schema or "", until)
     return Facts(
-        server=server,
-        indexes=_with_density(session, found, suspects if schema else (), schema or "", until),
-        tables=_with_space(session, tables, database if schema else None, schema or "", until),
+        server=server, indexes=measured_indexes, tables=measured_tables,
         foreign_keys=tuple(session.foreign_keys()), sequences=tuple(session.sequences()),
         holders=tuple(session.holders()), statements=statements,
         missing=tuple(_missing(server, tables, bool(suspects) and schema is None, statements is None)),

@@ -6,10 +6,10 @@ application takes on, since the rights to see others' sessions belong to logins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -19,6 +19,7 @@ from tasks.clients import upkeep_index_sql as index_sql
 from tasks.clients import upkeep_sql as sql
 from tasks.clients.postgres import masked
 from tasks.clients.statements import Statements
+from tasks.clients.upkeep_giving_way import giving_way
 from tasks.maintenance_facts import (
     ForeignKeyFacts,
     Holder,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 APPLICATION = "caretaker-look"
 #: As the login user: ``ALTER ROLE … SET role`` would take pg_monitor away.
 AS_LOGIN = {"role": "none"}
+GivingWay = Callable[[], AbstractContextManager[None]]
 
 
 class Upkeep:
@@ -61,7 +63,7 @@ class Upkeep:
             with translated("making the session read-only", self.where):
                 given = connection.execute(text(sql.READ_ONLY)).scalar_one()
                 connection.execute(text(sql.BE_READ_ONLY))
-            yield Look(connection, self.where, given == "on")
+            yield Look(connection, self.where, given == "on", partial(giving_way, engine, self.where, connection))
 
     @cached_property
     def where(self) -> str:
@@ -72,11 +74,14 @@ class Upkeep:
 
 
 class Look(Statements):
-    """What one session can tell. Not to be used by two threads at once."""
+    """What one session can tell. Not to be used by two threads at once.
 
-    def __init__(self, connection: Connection, where: str, read_only: bool) -> None:
+    ``giving_way``: while inside, a measurement that somebody waits for is broken off.
+    """
+
+    def __init__(self, connection: Connection, where: str, read_only: bool, giving_way: GivingWay) -> None:
         super().__init__(connection, where, deadlines.MEASUREMENT)
-        self._server_is_read_only = read_only
+        self._server_is_read_only, self.giving_way = read_only, giving_way
 
     def server(self) -> ServerFacts:
         """The server and the database as a whole; of one in recovery, only that it is."""
@@ -157,7 +162,7 @@ class Look(Statements):
         return schema if may else None
 
     def measure_index(self, index: IndexFacts, schema: str) -> float | None:
-        """The share of an index's pages that a fresh build would need, in percent. Reads it whole."""
+        """The share of an index's pages that a fresh build would need, in percent. Reads it whole, ``giving_way``."""
         statement = index_sql.MEASURE_INDEX.format(schema=schema)
         found = self._one(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)[0]
         return None if found is None else float(found)

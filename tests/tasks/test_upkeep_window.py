@@ -27,7 +27,7 @@ from tasks.errors import Missing, NotAllowed, Refused, TransientError
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_facts import Facts
 from tasks.maintenance_models import Action, Effect
-from tasks.upkeep_look import refuse_unfit, see
+from tasks.upkeep_look import _measured, refuse_unfit, see
 from tasks.upkeep_oversight import PACES, Oversight
 from tasks.upkeep_window import Window
 from tests import planted
@@ -366,6 +366,36 @@ def test_a_server_in_recovery_is_refused_and_so_is_a_replica_whose_primary_is_go
     for server, words in zip(found, ("is in recovery; wait until it is over", "is a read-only replica"), strict=True):
         with pytest.raises(Refused, match=words):
             refuse_unfit(server, "app", "db")
+
+
+SLOW = """
+CREATE SCHEMA slow;
+CREATE FUNCTION slow.pgstattuple_approx(regclass, OUT dead_tuple_count int8, OUT approx_free_percent float8,
+                                        OUT dead_tuple_percent float8) LANGUAGE plpgsql AS $$
+BEGIN EXECUTE 'SELECT count(*) FROM ' || $1 INTO dead_tuple_count; PERFORM pg_sleep(20); END $$
+"""
+
+
+def test_whoever_wants_to_change_a_table_that_is_measured_waits_for_no_measurement(kept: Kept) -> None:
+    """The measurement is one that reads for twenty seconds. What it would have told is estimated."""
+    kept.execute(SLOW)
+    waits: list[float] = []
+
+    def alter() -> None:
+        time.sleep(0.5)
+        began = time.monotonic()
+        kept.execute("BEGIN; LOCK TABLE large IN ACCESS EXCLUSIVE MODE; COMMIT")
+        waits.append(time.monotonic() - began)
+
+    other = threading.Thread(target=alter)
+    large = next(table for table in kept.facts().tables if table.name == "public.large")
+    with Upkeep(kept.url).session() as look, look.giving_way():
+        other.start()
+        found = _measured([large], lambda table: look.measure_table(table, "slow"), time.monotonic() + 30)
+        other.join()
+    kept.execute("DROP SCHEMA slow CASCADE")
+    assert found == {large.oid: None}
+    assert waits[0] < 1.5
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------
