@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 APPLICATION = "caretaker-look"
 #: As the login user: ``ALTER ROLE … SET role`` would take pg_monitor away.
 AS_LOGIN = {"role": "none"}
+#: So much of a statement tells it from others that begin with the same columns.
+STATEMENT_SHOWN = 200
 GivingWay = Callable[[], AbstractContextManager[None]]
 
 
@@ -223,7 +225,7 @@ def _holder(row: Any) -> Holder:
 
 def _statement(row: Any) -> StatementFacts:
     return StatementFacts(
-        id=row.id, text=masked(row.text)[:200], calls=row.calls, total_ms=row.total_ms, rows=row.rows,
+        id=row.id, text=masked(row.text, STATEMENT_SHOWN), calls=row.calls, total_ms=row.total_ms, rows=row.rows,
         blocks_read=row.blocks_read, blocks_hit=row.blocks_hit, since=_utc_or_none(row.since),
     )  # fmt: skip
 
