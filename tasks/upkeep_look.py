@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from typing import TypeVar
 from prefect import task
 
 from tasks.analysis import upkeep_indexes as indexes
+from tasks.analysis.units import counted
 from tasks.clients.upkeep import Look, Upkeep
 from tasks.errors import BadInput, Missing, NotAllowed, Refused, TimedOut, TransientError
 from tasks.estate import Database
@@ -88,15 +89,16 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
     statements = session.statements(server.version)
+    sequences, unseen = session.sequences()
     until = time.monotonic() + MEASURING.total_seconds()
     with session.giving_way() if schema else nullcontext():
         measured_indexes = _with_density(session, found, suspects if schema else (), schema or "", until)
         measured_tables = _with_space(session, tables, database if schema else None, schema or "", until)
     return Facts(
         server=server, indexes=measured_indexes, tables=measured_tables,
-        foreign_keys=tuple(session.foreign_keys()), sequences=tuple(session.sequences()),
+        foreign_keys=tuple(session.foreign_keys()), sequences=tuple(sequences),
         holders=tuple(session.holders()), statements=statements,
-        missing=tuple(_missing(server, tables, bool(suspects) and schema is None, statements is None)),
+        missing=tuple(_missing(server, tables, unseen, bool(suspects) and schema is None, statements is None)),
     )  # fmt: skip
 
 
@@ -160,7 +162,8 @@ def _unless_locked(measure: Callable[[], float | None]) -> float | None:
 
 
 def _missing(
-    server: ServerFacts, tables: list[TableFacts], wants_pgstattuple: bool, wants_statements: bool
+    server: ServerFacts, tables: list[TableFacts], unseen: Mapping[str, str], wants_pgstattuple: bool,
+    wants_statements: bool,
 ) -> list[Finding]:
     """What a right or an extension would be needed for."""
     denied = [table.name for table in tables if not table.may_maintain and not table.is_system]
@@ -169,6 +172,9 @@ def _missing(
          f"GRANT pg_monitor TO {server.user}"),
         (bool(denied), ", ".join(denied[:3]), f"{server.user} may not vacuum {len(denied)} of the tables",
          f"as their owner: GRANT {_maintain(server)} TO {server.user}"),
+        (bool(unseen), ", ".join(sorted(unseen)[:3]),
+         f"{counted(len(unseen), 'sequence')} not seen: {'; '.join(sorted(set(unseen.values())))}",
+         f"as their owner: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {server.user}; or look again later"),
         (wants_statements, "pg_stat_statements", "no statement's time is known, and the guard sees its own probe alone",
          "CREATE EXTENSION pg_stat_statements"),
         (wants_pgstattuple, "pgstattuple", "bloat is estimated, not measured", "CREATE EXTENSION pgstattuple"),

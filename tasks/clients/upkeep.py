@@ -132,9 +132,11 @@ class Look(Statements):
             for row in rows
         ]
 
-    def sequences(self) -> list[SequenceFacts]:
-        """Every sequence that was used and that counts up."""
-        return [_sequence(row) for row in self._rows("looking at the sequences", sql.SEQUENCES)]
+    def sequences(self) -> tuple[list[SequenceFacts], dict[str, str]]:
+        """Every sequence that was used; and those that could not be read, each with the reason."""
+        rows = self._rows("looking at the sequences", sql.SEQUENCES)
+        unseen = {row.name: row.why_unseen for row in rows if row.why_unseen}
+        return [_sequence(row) for row in rows if not row.why_unseen], unseen
 
     def holders(self) -> list[Holder]:
         """What keeps VACUUM from removing rows, the oldest first."""
@@ -192,7 +194,7 @@ def _table(row: Any) -> TableFacts:
 def _index(row: Any) -> IndexFacts:
     return IndexFacts(
         oid=row.oid, name=row.name, quoted=row.quoted, table=row.table_name, table_oid=row.table_oid, method=row.method,
-        columns=tuple(row.columns), shape=row.shape, definition=row.definition, bytes=row.bytes, pages=row.pages,
+        columns=tuple(row.columns), shape=row.shape, bytes=row.bytes, pages=row.pages,
         tuples=row.tuples, entry_width=row.width or 0, distinct=row.distinct_keys, fillfactor=row.fillfactor,
         unique=row.is_unique, constraint=row.is_constraint, valid=row.valid, building=row.building, scans=row.scans,
         last_scan=_utc_or_none(row.last_scan), may_maintain=row.may_maintain,
@@ -202,8 +204,9 @@ def _index(row: Any) -> IndexFacts:
 def _sequence(row: Any) -> SequenceFacts:
     narrow = row.type_most is not None and row.type_most < row.most
     return SequenceFacts(
-        name=row.name, last=row.last, step=row.step, cycles=row.cycles, column=row.column_name,
-        limit=row.type_most if narrow else row.most, why_limit=row.column_name if row.type_most is not None else "",
+        name=row.name, last=int(row.last), step=row.step, cycles=row.cycles, column=row.column_name,
+        limit=int(row.type_most if narrow else row.most),
+        why_limit=row.column_name if row.type_most is not None else "",
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ whole under ACCESS SHARE.
 from __future__ import annotations
 
 #: ``shape`` is all that makes two indexes the same but the columns of their key: kind, classes, collations, order,
-#: expressions, predicate, included columns. ``width`` is the mean width of an entry as pg_stats knows it, ``distinct``
+#: expressions, predicate, included columns. Expressions are compared as trees: ``pg_get_expr`` waits for whoever has
+#: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, ``distinct``
 #: the number of distinct keys of an index on one column.
 INDEXES = """
 WITH known AS MATERIALIZED (
@@ -17,10 +18,10 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
        tn.nspname || '.' || t.relname AS table_name, i.indrelid::int8 AS table_oid, m.amname AS method,
        (i.indkey::int2[])[0:i.indnkeyatts - 1] AS columns,
        concat_ws(' ', m.amname, i.indclass::text, i.indcollation::text, i.indoption::text,
-                 pg_get_expr(i.indexprs, i.indrelid), 'where ' || pg_get_expr(i.indpred, i.indrelid),
+                 regexp_replace(i.indexprs::text, '\\:location -?[0-9]+', '', 'g'),
+                 'where ' || regexp_replace(i.indpred::text, '\\:location -?[0-9]+', '', 'g'),
                  'include ' || nullif((i.indkey::int2[])[i.indnkeyatts:]::text, '{{}}'),
                  CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END) AS shape,
-       pg_get_indexdef(i.indexrelid) AS definition,
        c.relpages::int8 * current_setting('block_size')::int8 AS bytes, c.relpages AS pages,
        greatest(c.reltuples, 0)::float8 AS tuples,
        w.width, CASE WHEN i.indnkeyatts = 1 AND i.indnatts = 1 THEN w.distinct_keys END AS distinct_keys,

@@ -91,26 +91,40 @@ _OWNS = "pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_dat
 MAY_MAINTAIN = f"has_table_privilege(c.oid, 'MAINTAIN') OR {_OWNS}"
 MAY_MAINTAIN_BEFORE_17 = f"pg_has_role(c.relowner, 'USAGE') OR {_OWNS}"
 
-#: ``last_value`` is NULL where a sequence was never used, or may not be read.
+#: Sequences as they count up: of one that counts down, how far it is from its beginning. ``why_unseen``: reading one's
+#: last value waits for whoever has locked it, with the table that is being altered, and needs a right.
 SEQUENCES = """
-SELECT s.schemaname || '.' || s.sequencename AS name, s.last_value AS last, s.increment_by AS step, s.cycle AS cycles,
-       s.max_value AS most, coalesce(o.name, '') AS column_name,
-       CASE o.type WHEN 'int2' THEN 32767 WHEN 'int4' THEN 2147483647 END::int8 AS type_most
-  FROM pg_sequences s
+WITH locked AS MATERIALIZED (
+    SELECT l.relation FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+     WHERE l.locktype = 'relation' AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+), found AS MATERIALIZED (
+    SELECT c.oid, n.nspname || '.' || c.relname AS name, q.*,
+           CASE WHEN NOT has_sequence_privilege(c.oid, 'SELECT,USAGE') THEN 'no right to read it'
+                WHEN c.oid IN (SELECT relation FROM locked) THEN 'somebody has locked it' END AS why_unseen
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence q ON q.seqrelid = c.oid
+     WHERE n.nspname !~ '^pg_')
+SELECT f.name, f.seqincrement AS step, f.seqcycle AS cycles, f.why_unseen, coalesce(o.name, '') AS column_name,
+       CASE WHEN f.seqincrement > 0 THEN v.last ELSE f.seqmax - v.last END::numeric AS last,
+       CASE WHEN f.seqincrement > 0 THEN f.seqmax ELSE f.seqmax::numeric - f.seqmin END AS most,
+       CASE WHEN f.seqincrement < 0 THEN NULL WHEN o.type = 'int2' THEN 32767 WHEN o.type = 'int4' THEN 2147483647
+            END::int8 AS type_most
+  FROM found f
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN f.why_unseen IS NULL THEN pg_sequence_last_value(f.oid) END::numeric AS last) v
   LEFT JOIN LATERAL (
        SELECT c.oid::regclass || '.' || a.attname AS name, y.typname::text AS type
          FROM (SELECT d.refobjid AS relation, d.refobjsubid AS number FROM pg_depend d
                 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-                  AND d.deptype IN ('a', 'i') AND d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass
+                  AND d.deptype IN ('a', 'i') AND d.objid = f.oid
                 UNION
                SELECT v.adrelid, v.adnum FROM pg_depend d JOIN pg_attrdef v ON v.oid = d.objid
                 WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
-                  AND d.refobjid = format('%I.%I', s.schemaname, s.sequencename)::regclass) f
-         JOIN pg_class c ON c.oid = f.relation
-         JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number
+                  AND d.refobjid = f.oid) x
+         JOIN pg_class c ON c.oid = x.relation
+         JOIN pg_attribute a ON a.attrelid = x.relation AND a.attnum = x.number
          JOIN pg_type y ON y.oid = a.atttypid
         ORDER BY CASE y.typname WHEN 'int2' THEN 1 WHEN 'int4' THEN 2 ELSE 3 END LIMIT 1) o ON true
- WHERE s.schemaname !~ '^pg_' AND s.last_value IS NOT NULL AND s.increment_by > 0
+ WHERE v.last IS NOT NULL OR f.why_unseen IS NOT NULL
  ORDER BY 1
 """
 

@@ -368,6 +368,42 @@ def test_a_server_in_recovery_is_refused_and_so_is_a_replica_whose_primary_is_go
             refuse_unfit(server, "app", "db")
 
 
+def test_a_table_that_somebody_has_locked_for_an_hour_keeps_nobody_from_looking(kept: Kept) -> None:
+    """With an index on an expression, and a sequence that is altered with it."""
+    kept.execute(
+        "CREATE TABLE altered (id int GENERATED ALWAYS AS IDENTITY, note text)",
+        "CREATE INDEX altered_a ON altered (lower(note)) WHERE note <> 'x'",
+        "CREATE INDEX altered_b ON altered (lower( note ))  WHERE  note <> 'x'", "INSERT INTO altered DEFAULT VALUES",
+    )
+    with kept.transaction("ALTER TABLE altered ALTER id TYPE bigint"):
+        began = time.monotonic()
+        found = kept.facts()
+        assert time.monotonic() - began < 4
+    kept.execute("DROP TABLE altered")
+    (said,) = [one for one in found.missing if "sequence" in one.what]
+    assert (said.subject, said.what) == ("public.altered_id_seq", "1 sequence not seen: somebody has locked it")
+    doubles = [one.subject for one in plan("app", found, POLICY).advice if one.kind == "duplicate index"]
+    assert doubles == ["public.altered_b"]
+
+
+def test_sequences_are_seen_however_they_count_and_whoever_owns_them(cluster: Cluster, kept: Kept) -> None:
+    with cluster.connect("app") as admin:
+        admin.execute("CREATE SEQUENCE theirs")
+    kept.execute(
+        "CREATE SEQUENCE down INCREMENT -1 MINVALUE 1 MAXVALUE 1000 START 1000",
+        "SELECT nextval('down') FROM generate_series(1, 950)", "CREATE SEQUENCE bottom INCREMENT -1 START -5",
+        "SELECT nextval('bottom')", "CREATE TABLE narrow (id int PRIMARY KEY, small int2)", "CREATE SEQUENCE wide",
+        "ALTER TABLE narrow ALTER id SET DEFAULT nextval('wide')", "SELECT setval('wide', 2040000000)",
+        "CREATE SEQUENCE tiny OWNED BY narrow.small", "SELECT setval('tiny', 30000)", "CREATE SEQUENCE never_used",
+    )  # fmt: skip
+    found = kept.facts()
+    seen = {one.name.removeprefix("public."): (round(one.used_percent), one.why_limit) for one in found.sequences}
+    kept.execute("DROP SEQUENCE down, bottom", "DROP TABLE narrow", "DROP SEQUENCE wide")
+    assert seen == {"down": (95, ""), "bottom": (0, ""), "wide": (95, "narrow.id"), "tiny": (92, "narrow.small")}
+    (said,) = [one for one in found.missing if "sequence" in one.what]
+    assert (said.subject, said.what) == ("public.theirs", "1 sequence not seen: no right to read it")
+
+
 SLOW = """
 CREATE SCHEMA slow;
 CREATE FUNCTION slow.pgstattuple_approx(regclass, OUT dead_tuple_count int8, OUT approx_free_percent float8,
