@@ -88,7 +88,7 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     _refuse_empty(database, server, [table for table in tables if not table.is_system])
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
-    statements = session.statements(server.version)
+    statements, no_statistics = session.statements(), session.why_no_statistics()
     sequences, unseen = session.sequences()
     until = time.monotonic() + MEASURING.total_seconds()
     with session.giving_way() if schema else nullcontext():
@@ -98,7 +98,7 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
         server=server, indexes=measured_indexes, tables=measured_tables,
         foreign_keys=tuple(session.foreign_keys()), sequences=tuple(sequences),
         holders=tuple(session.holders()), statements=statements,
-        missing=tuple(_missing(server, tables, unseen, bool(suspects) and schema is None, statements is None)),
+        missing=tuple(_missing(server, tables, unseen, bool(suspects) and schema is None, no_statistics)),
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _unless_locked(measure: Callable[[], float | None]) -> float | None:
 
 def _missing(
     server: ServerFacts, tables: list[TableFacts], unseen: Mapping[str, str], wants_pgstattuple: bool,
-    wants_statements: bool,
+    no_statistics: str,
 ) -> list[Finding]:
     """What a right or an extension would be needed for."""
     denied = [table.name for table in tables if not table.may_maintain and not table.is_system]
@@ -175,8 +175,8 @@ def _missing(
         (bool(unseen), ", ".join(sorted(unseen)[:3]),
          f"{counted(len(unseen), 'sequence')} not seen: {'; '.join(sorted(set(unseen.values())))}",
          f"as their owner: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {server.user}; or look again later"),
-        (wants_statements, "pg_stat_statements", "no statement's time is known, and the guard sees its own probe alone",
-         "CREATE EXTENSION pg_stat_statements"),
+        (bool(no_statistics), "pg_stat_statements",
+         "no statement's time is known, and the guard sees its own probe alone", no_statistics),
         (wants_pgstattuple, "pgstattuple", "bloat is estimated, not measured", "CREATE EXTENSION pgstattuple"),
     )  # fmt: skip
     return [

@@ -6,6 +6,7 @@ application takes on, since the rights to see others' sessions belong to logins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from tasks.clients import deadlines
 from tasks.clients import upkeep_index_sql as index_sql
 from tasks.clients import upkeep_sql as sql
 from tasks.clients.postgres import masked
-from tasks.clients.statements import Statements
+from tasks.clients.statements import Statements, escaped
 from tasks.clients.upkeep_giving_way import giving_way
 from tasks.maintenance_facts import (
     ForeignKeyFacts,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 APPLICATION = "caretaker-look"
 #: As the login user: ``ALTER ROLE … SET role`` would take pg_monitor away.
 AS_LOGIN = {"role": "none"}
+#: Of pg_stat_statements: the first version with all that is read, and the first that tells since when it counts each.
+STATEMENTS_LEAST, STATEMENTS_SINCE = (1, 9), (1, 11)
 #: So much of a statement tells it from others that begin with the same columns.
 STATEMENT_SHOWN = 200
 GivingWay = Callable[[], AbstractContextManager[None]]
@@ -142,27 +145,36 @@ class Look(Statements):
         """What keeps VACUUM from removing rows, the oldest first."""
         return [_holder(row) for row in self._rows("looking for what holds VACUUM back", sql.HOLDERS)]
 
-    def statements(self, version: int) -> StatementsSnapshot | None:
-        """What pg_stat_statements has counted; None where it is not installed."""
-        schema = self.statistics_schema()
-        if schema is None:
+    def statements(self) -> StatementsSnapshot | None:
+        """What pg_stat_statements has counted; None where it cannot be read."""
+        schema, version = self._extension("pg_stat_statements")
+        if schema is None or self.why_no_statistics():
             return None
-        since = "min(stats_since)" if version >= 170000 else "NULL::timestamptz"
+        since = "min(stats_since)" if version >= STATEMENTS_SINCE else "NULL::timestamptz"
         rows = self._rows("reading pg_stat_statements", sql.STATEMENTS.format(schema=schema, since=since))
         reset = self._one("reading pg_stat_statements_info", sql.STATEMENTS_RESET.format(schema=schema))[0]
         now = self._one("reading the clock", "SELECT clock_timestamp()")[0]
         return StatementsSnapshot(at=_utc(now), reset=_utc_or_none(reset), statements=tuple(map(_statement, rows)))
 
     def statistics_schema(self) -> str | None:
-        """The schema of pg_stat_statements; None where it is not installed."""
-        return self._schema_of("pg_stat_statements")
+        """The schema of pg_stat_statements; None where it cannot be read."""
+        return None if self.why_no_statistics() else self._extension("pg_stat_statements")[0]
+
+    def why_no_statistics(self) -> str:
+        """How pg_stat_statements could be read; empty where it can. The server's upgrade does not bring its own."""
+        schema, version = self._extension("pg_stat_statements")
+        if schema is None:
+            return "CREATE EXTENSION pg_stat_statements"
+        if version < STATEMENTS_LEAST:
+            return "ALTER EXTENSION pg_stat_statements UPDATE"
+        if not self._rows("asking whether pg_stat_statements is loaded", sql.STATEMENTS_ARE_LOADED):
+            return "add pg_stat_statements to shared_preload_libraries, and restart"
+        return ""
 
     def pgstattuple(self) -> str | None:
         """The schema of pgstattuple; None where it is not installed or may not be run."""
-        schema = self._schema_of("pgstattuple")
-        if schema is None:
-            return None
-        may = self._one("asking for the right to run pgstattuple", sql.MAY_MEASURE, schema=schema.strip('"'))[0]
+        schema, _ = self._extension("pgstattuple")
+        may = schema and self._one("asking for the right to run pgstattuple", sql.MAY_MEASURE)[0]
         return schema if may else None
 
     def measure_index(self, index: IndexFacts, schema: str) -> float | None:
@@ -176,9 +188,12 @@ class Look(Statements):
         row = self._one(f"measuring {table.name}", sql.MEASURE_TABLE.format(schema=schema), oid=table.oid)
         return float(row.free)
 
-    def _schema_of(self, extension: str) -> str | None:
-        found = self._rows(f"looking for {extension}", sql.EXTENSION_SCHEMA, name=extension)
-        return str(found[0][0]) if found else None
+    def _extension(self, name: str) -> tuple[str | None, tuple[int, ...]]:
+        """The schema of an extension, as a statement's text takes it, and its version; None where it is of no use."""
+        found = self._rows(f"looking for {name}", sql.EXTENSION, name=name)
+        if not found:
+            return None, ()
+        return escaped(found[0].schema), tuple(int(part) for part in re.findall(r"\d+", found[0].version))
 
 
 def _table(row: Any) -> TableFacts:

@@ -17,7 +17,8 @@ SELECT clock_timestamp() AS at, current_setting('server_version_num')::int AS ve
        pg_is_in_recovery() AS in_recovery,
        EXISTS (SELECT FROM pg_stat_wal_receiver) OR CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
             THEN pg_is_in_recovery() AND current_setting('primary_conninfo') <> '' ELSE false END AS is_replica,
-       pg_has_role('pg_read_all_stats', 'USAGE') AS monitors, session_user::text AS user,
+       pg_has_role('pg_read_all_stats', 'USAGE') AND has_function_privilege('pg_ls_waldir()', 'EXECUTE') AS monitors,
+       session_user::text AS user,
        pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') AS owns_database,
        (SELECT array_agg(extname::text ORDER BY extname) FROM pg_extension) AS extensions,
        pg_database_size(current_database()) AS database_bytes,
@@ -152,20 +153,27 @@ SELECT 'replica', coalesce(application_name, pid::text), NULL, NULL, age(backend
  ORDER BY xid_age DESC NULLS LAST
 """
 
-EXTENSION_SCHEMA = """
-SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = :name
+#: One in a schema that may not be used is of no use.
+EXTENSION = """
+SELECT quote_ident(n.nspname) AS schema, e.extversion AS version
+  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+ WHERE e.extname = :name AND has_schema_privilege(n.oid, 'USAGE')
 """
+STATEMENTS_ARE_LOADED = "SELECT 1 FROM pg_settings WHERE name = 'pg_stat_statements.max'"
 #: Only what is all-visible is not read. Needs pg_stat_scan_tables, which pg_monitor is a member of.
 MEASURE_TABLE = """
 SELECT dead_tuple_count::int8 AS dead, (approx_free_percent + dead_tuple_percent)::float8 AS free
   FROM {schema}.pgstattuple_approx(CAST(:oid AS oid)::regclass)
 """
 MAY_MEASURE = """
-SELECT coalesce(bool_and(has_function_privilege(p.oid, 'EXECUTE')), false) FROM pg_proc p
- WHERE p.pronamespace = CAST(:schema AS regnamespace) AND p.proname IN ('pgstattuple_approx', 'pgstatindex')
+SELECT coalesce(bool_and(has_function_privilege(p.oid, 'EXECUTE')), false)
+  FROM pg_extension e
+  JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass
+  JOIN pg_proc p ON p.oid = d.objid
+ WHERE e.extname = 'pgstattuple' AND p.proname IN ('pgstattuple_approx', 'pgstatindex')
 """
 
-#: Top statements of this database; of other users' text only with pg_read_all_stats. ``{since}``: PostgreSQL 17.
+#: Top statements of this database; of other users' text only with pg_read_all_stats. ``{since}``: version 1.11.
 STATEMENTS = """
 SELECT queryid::text AS id, min(query) AS text, sum(calls)::int8 AS calls, sum(total_exec_time)::float8 AS total_ms,
        sum(rows)::int8 AS rows, sum(shared_blks_read)::int8 AS blocks_read, sum(shared_blks_hit)::int8 AS blocks_hit,

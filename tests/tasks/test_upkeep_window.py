@@ -126,6 +126,22 @@ def kept(cluster: Cluster) -> Kept:
     return found
 
 
+@pytest.fixture(scope="module")
+def loaded(short_folder: Path) -> Iterator[Kept]:
+    """A server with pg_stat_statements loaded, whose versions a test chooses."""
+    settings = {"shared_preload_libraries": "pg_stat_statements", "fsync": "off"}
+    made = Cluster(short_folder / "pl" / "data", short_folder / "pl" / "s", settings=settings)
+    made.init()
+    made.start()
+    with made.connect() as connection:
+        connection.execute("CREATE ROLE keeper LOGIN PASSWORD 'k' IN ROLE pg_monitor")
+        connection.execute("CREATE DATABASE app OWNER keeper")
+    found = Kept(made)
+    found.execute("CREATE TABLE one AS SELECT 1 AS id")
+    yield found
+    made.stop("immediate")
+
+
 @pytest.fixture
 def dead(kept: Kept) -> Kept:
     """The large table with dead rows on each page."""
@@ -402,6 +418,48 @@ def test_sequences_are_seen_however_they_count_and_whoever_owns_them(cluster: Cl
     assert seen == {"down": (95, ""), "bottom": (0, ""), "wide": (95, "narrow.id"), "tiny": (92, "narrow.small")}
     (said,) = [one for one in found.missing if "sequence" in one.what]
     assert (said.subject, said.what) == ("public.theirs", "1 sequence not seen: no right to read it")
+
+
+@pytest.mark.parametrize(
+    ("version", "way_out"),
+    [("1.12", ""), ("1.10", ""), ("1.8", "ALTER EXTENSION pg_stat_statements UPDATE"),
+     ("1.7", "ALTER EXTENSION pg_stat_statements UPDATE")],
+)  # fmt: skip
+def test_statements_are_read_of_every_version_that_has_them_and_of_an_older_one_the_way_out_is_told(
+    loaded: Kept, version: str, way_out: str
+) -> None:
+    """A server's upgrade leaves an extension at its version."""
+    with loaded.cluster.connect("app") as admin:
+        admin.execute(f"CREATE EXTENSION pg_stat_statements VERSION '{version}'")
+        found = loaded.facts()
+        admin.execute("DROP EXTENSION pg_stat_statements")
+    assert (found.statements is None) is bool(way_out)
+    assert [one.way_out for one in found.missing if one.subject == "pg_stat_statements"] == [way_out] * bool(way_out)
+
+
+def test_an_extension_that_is_not_loaded_or_in_a_schema_of_any_name_keeps_nobody_from_looking(
+    cluster: Cluster, kept: Kept
+) -> None:
+    with cluster.connect("app") as admin:
+        admin.execute('CREATE SCHEMA "Other :one"; GRANT USAGE ON SCHEMA "Other :one" TO keeper')
+        admin.execute('CREATE EXTENSION pgstattuple SCHEMA "Other :one"')
+        admin.execute('CREATE EXTENSION pg_stat_statements SCHEMA "Other :one"')
+        found = kept.facts()
+        with Upkeep(kept.url).session() as look:
+            large = next(table for table in found.tables if table.name == "public.large")
+            assert look.measure_table(large, look.pgstattuple() or "") >= 0
+        admin.execute('DROP SCHEMA "Other :one" CASCADE')
+    assert "add pg_stat_statements to shared_preload_libraries, and restart" in {one.way_out for one in found.missing}
+
+
+def test_a_user_who_sees_statistics_and_not_the_log_is_told_the_grant(cluster: Cluster, kept: Kept) -> None:
+    with cluster.connect("app") as admin:
+        admin.execute("CREATE ROLE reader LOGIN PASSWORD 'k' IN ROLE pg_read_all_stats")
+        admin.execute("GRANT MAINTAIN ON large TO reader")
+    found = Kept(cluster, "reader").facts()
+    kept.execute("REVOKE MAINTAIN ON large FROM reader")
+    assert found.server.used_bytes is None
+    assert "GRANT pg_monitor TO reader" in {one.way_out for one in found.missing}
 
 
 SLOW = """
