@@ -180,13 +180,13 @@ class Look(Statements):
     def measure_index(self, index: IndexFacts, schema: str) -> float | None:
         """The share of an index's pages that a fresh build would need, in percent. Reads it whole, ``giving_way``."""
         statement = index_sql.MEASURE_INDEX.format(schema=schema)
-        found = self._one(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)[0]
-        return None if found is None else float(found)
+        rows = self._rows(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)
+        return _share(rows)
 
-    def measure_table(self, table: TableFacts, schema: str) -> float:
-        """The share of a table that is free or dead, in percent. Skips what is all-visible."""
-        row = self._one(f"measuring {table.name}", sql.MEASURE_TABLE.format(schema=schema), oid=table.oid)
-        return float(row.free)
+    def measure_table(self, table: TableFacts, schema: str) -> float | None:
+        """The share of a table that is free or dead, in percent. Skips what is all-visible, and is ``giving_way``."""
+        statement = sql.MEASURE_TABLE.format(schema=schema)
+        return _share(self._rows(f"measuring {table.name}", statement, oid=table.oid))
 
     def _extension(self, name: str) -> tuple[str | None, tuple[int, ...]]:
         """The schema of an extension, as a statement's text takes it, and its version; None where it is of no use."""
@@ -194,6 +194,11 @@ class Look(Statements):
         if not found:
             return None, ()
         return escaped(found[0].schema), tuple(int(part) for part in re.findall(r"\d+", found[0].version))
+
+
+def _share(rows: list[Any]) -> float | None:
+    """What a measurement gave; None where its object is empty, or gone."""
+    return float(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
 def _table(row: Any) -> TableFacts:

@@ -59,11 +59,11 @@ LAST_SCAN = "pg_stat_get_lastscan(c.oid)"
 MAY_MAINTAIN = "has_table_privilege(t.oid, 'MAINTAIN') OR pg_has_role(t.relowner, 'USAGE')"
 MAY_MAINTAIN_BEFORE_17 = "pg_has_role(t.relowner, 'USAGE')"
 
-#: Reads the index whole. The share of its pages that a fresh build would need, in percent.
+#: Reads the index whole; no row for one that is gone. The share of its pages that a fresh build would need, in percent.
 MEASURE_INDEX = """
 SELECT (100.0 * x.leaf_pages * CASE WHEN x.avg_leaf_density = 'NaN' THEN 0 ELSE x.avg_leaf_density END
         / nullif((x.leaf_pages + x.empty_pages + x.deleted_pages) * CAST(:fillfactor AS float8), 0))::float8
-  FROM {schema}.pgstatindex(CAST(:oid AS oid)::regclass) x
+  FROM pg_class c, LATERAL {schema}.pgstatindex(c.oid::regclass) x WHERE c.oid = CAST(:oid AS oid)
 """
 
 #: A foreign key whose columns no valid whole index of its table begins with: a delete in the parent reads the child.

@@ -160,10 +160,11 @@ SELECT quote_ident(n.nspname) AS schema, e.extversion AS version
  WHERE e.extname = :name AND has_schema_privilege(n.oid, 'USAGE')
 """
 STATEMENTS_ARE_LOADED = "SELECT 1 FROM pg_settings WHERE name = 'pg_stat_statements.max'"
-#: Only what is all-visible is not read. Needs pg_stat_scan_tables, which pg_monitor is a member of.
+#: Only what is all-visible is not read; no row for a table that is gone. Needs pg_stat_scan_tables, of which
+#: pg_monitor is a member.
 MEASURE_TABLE = """
-SELECT dead_tuple_count::int8 AS dead, (approx_free_percent + dead_tuple_percent)::float8 AS free
-  FROM {schema}.pgstattuple_approx(CAST(:oid AS oid)::regclass)
+SELECT (x.approx_free_percent + x.dead_tuple_percent)::float8 AS free
+  FROM pg_class c, LATERAL {schema}.pgstattuple_approx(c.oid::regclass) x WHERE c.oid = CAST(:oid AS oid)
 """
 MAY_MEASURE = """
 SELECT coalesce(bool_and(has_function_privilege(p.oid, 'EXECUTE')), false)

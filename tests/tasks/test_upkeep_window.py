@@ -447,7 +447,13 @@ def test_an_extension_that_is_not_loaded_or_in_a_schema_of_any_name_keeps_nobody
         found = kept.facts()
         with Upkeep(kept.url).session() as look:
             large = next(table for table in found.tables if table.name == "public.large")
-            assert look.measure_table(large, look.pgstattuple() or "") >= 0
+            schema = look.pgstattuple() or ""
+            assert (look.measure_table(large, schema) or -1) > 0
+            (key,) = [index for index in found.indexes if index.name == "public.large_pkey"]
+            assert (look.measure_index(key, schema) or -1) > 0
+            gone = {"oid": 2**32 - 1}
+            assert look.measure_table(large.model_copy(update=gone), schema) is None, "dropped since it was listed"
+            assert look.measure_index(key.model_copy(update=gone), schema) is None
         admin.execute('DROP SCHEMA "Other :one" CASCADE')
     assert "add pg_stat_statements to shared_preload_libraries, and restart" in {one.way_out for one in found.missing}
 
