@@ -88,6 +88,7 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     _refuse_empty(database, server, [table for table in tables if not table.is_system])
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
+    denied = [index.name for index in (*suspects, *filter(indexes.is_invalid, found)) if not index.may_maintain]
     statements, no_statistics = session.statements(), session.why_no_statistics()
     sequences, unseen = session.sequences()
     until = time.monotonic() + MEASURING.total_seconds()
@@ -98,7 +99,7 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
         server=server, indexes=measured_indexes, tables=measured_tables,
         foreign_keys=tuple(session.foreign_keys()), sequences=tuple(sequences),
         holders=tuple(session.holders()), statements=statements,
-        missing=tuple(_missing(server, tables, unseen, bool(suspects) and schema is None, no_statistics)),
+        missing=tuple(_missing(server, tables, denied, unseen, bool(suspects) and schema is None, no_statistics)),
     )  # fmt: skip
 
 
@@ -162,8 +163,8 @@ def _unless_locked(measure: Callable[[], float | None]) -> float | None:
 
 
 def _missing(
-    server: ServerFacts, tables: list[TableFacts], unseen: Mapping[str, str], wants_pgstattuple: bool,
-    no_statistics: str,
+    server: ServerFacts, tables: list[TableFacts], indexes_denied: Sequence[str], unseen: Mapping[str, str],
+    wants_pgstattuple: bool, no_statistics: str,
 ) -> list[Finding]:
     """What a right or an extension would be needed for."""
     denied = [table.name for table in tables if not table.may_maintain and not table.is_system]
@@ -172,6 +173,10 @@ def _missing(
          f"GRANT pg_monitor TO {server.user}"),
         (bool(denied), ", ".join(denied[:3]), f"{server.user} may not vacuum {len(denied)} of the tables",
          f"as their owner: GRANT {_maintain(server)} TO {server.user}"),
+        (bool(indexes_denied), ", ".join(indexes_denied[:3]),
+         f"bloated or broken, and not rebuilt: {server.user} is no owner, and could not drop what a broken-off rebuild "
+         "leaves; or it is an exclusion constraint's, which REINDEX CONCURRENTLY cannot rebuild",
+         f"GRANT <the tables' owner> TO {server.user}; an exclusion constraint is made anew in a migration"),
         (bool(unseen), ", ".join(sorted(unseen)[:3]),
          f"{counted(len(unseen), 'sequence')} not seen: {'; '.join(sorted(set(unseen.values())))}",
          f"as their owner: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {server.user}; or look again later"),

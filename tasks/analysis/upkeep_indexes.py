@@ -44,6 +44,11 @@ def is_broken(index: IndexFacts) -> bool:
     return not index.valid and not index.building and not is_leftover(index)
 
 
+def is_invalid(index: IndexFacts) -> bool:
+    """Whether an index is left over or broken."""
+    return is_leftover(index) or is_broken(index)
+
+
 def estimated_bloat(index: IndexFacts) -> float | None:
     """The share of a B-tree that a fresh build would not need, in percent; None where nothing can be said."""
     if index.method != "btree" or index.pages < 2 or index.tuples <= 0 or index.entry_width <= 0:

@@ -120,9 +120,8 @@ class Look(Statements):
 
     def indexes(self, version: int) -> list[IndexFacts]:
         """Every index of the application's tables."""
-        right = index_sql.MAY_MAINTAIN if version >= 170000 else index_sql.MAY_MAINTAIN_BEFORE_17
         last = index_sql.LAST_SCAN if version >= 160000 else "NULL::timestamptz"
-        statement = index_sql.INDEXES.format(maintain=right, last_scan=last)
+        statement = index_sql.INDEXES.format(last_scan=last)
         return [_index(row) for row in self._rows("looking at the indexes", statement)]
 
     def foreign_keys(self) -> list[ForeignKeyFacts]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 #: ``shape`` is all that makes two indexes the same but the columns of their key: kind, classes, collations, order,
 #: expressions, predicate, included columns. Expressions are compared as trees: ``pg_get_expr`` waits for whoever has
 #: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, ``distinct``
-#: the number of distinct keys of an index on one column.
+#: the number of distinct keys of an index on one column. ``may_maintain``: MAINTAIN is enough for a rebuild, and what a
+#: broken-off one leaves is dropped by an owner alone. An exclusion constraint's cannot be rebuilt concurrently.
 INDEXES = """
 WITH known AS MATERIALIZED (
     SELECT schemaname, tablename, attname, avg_width, n_distinct, null_frac FROM pg_stats WHERE NOT inherited)
@@ -33,7 +34,7 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
        i.indisvalid AND i.indisready AND i.indislive AS valid,
        EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid) AS building,
        coalesce(pg_stat_get_numscans(c.oid), 0) AS scans, {last_scan} AS last_scan,
-       ({maintain}) AS may_maintain
+       pg_has_role(t.relowner, 'USAGE') AND NOT i.indisexclusion AS may_maintain
   FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i'
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,10 +56,6 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
 """
 #: Since PostgreSQL 16.
 LAST_SCAN = "pg_stat_get_lastscan(c.oid)"
-#: As for tables: whoever may VACUUM a table may REINDEX what is on it; DROP needs its owner.
-MAY_MAINTAIN = "has_table_privilege(t.oid, 'MAINTAIN') OR pg_has_role(t.relowner, 'USAGE')"
-MAY_MAINTAIN_BEFORE_17 = "pg_has_role(t.relowner, 'USAGE')"
-
 #: Reads the index whole; no row for one that is gone. The share of its pages that a fresh build would need, in percent.
 MEASURE_INDEX = """
 SELECT (100.0 * x.leaf_pages * CASE WHEN x.avg_leaf_density = 'NaN' THEN 0 ELSE x.avg_leaf_density END

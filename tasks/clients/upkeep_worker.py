@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.clients import deadlines
 from tasks.clients import upkeep_work_sql as sql
 from tasks.clients.statements import Statements
-from tasks.errors import TransientError
+from tasks.errors import NotAllowed, TransientError
 from tasks.maintenance_models import Action
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Worker(Statements):
             try:
                 self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted}", DROP_TAKES, lock, 0.0, f"dropping {name}")
                 gone.append(name)
-            except (BrokenOff, NoLock) as error:
+            except (BrokenOff, NoLock, NotAllowed) as error:
                 left.append(f"{name}: {error}")
         return gone, left
 

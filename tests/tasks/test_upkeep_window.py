@@ -326,6 +326,42 @@ def test_a_rebuild_is_not_begun_while_an_idle_transaction_has_written_to_the_tab
     assert (effect.ended, elsewhere) == ("held_back", [])
 
 
+def test_whoever_may_maintain_and_owns_nothing_rebuilds_nothing_and_is_told_why(cluster: Cluster, kept: Kept) -> None:
+    """A rebuild of theirs that is broken off would leave an index that they cannot drop."""
+    break_a_rebuild_off(kept, "large_note")
+    with cluster.connect("app") as admin:
+        admin.execute("CREATE ROLE helper LOGIN PASSWORD 'k' IN ROLE pg_monitor, pg_maintain")
+    helper = Kept(cluster, "helper")
+    found = helper.facts()
+    with Workshop(helper.url, None).worker() as worker:
+        gone, left = worker.drop_leftovers(oid_of(kept, "large"), timedelta(seconds=1))
+    with Workshop(kept.url, None).worker() as worker:
+        assert worker.drop_leftovers(oid_of(kept, "large"), timedelta(seconds=1)) == (["public.large_note_ccnew"], [])
+    assert [action for action in plan("app", found, POLICY).actions if not action.light] == []
+    assert "GRANT <the tables' owner> TO helper" in "".join(one.way_out for one in found.missing)
+    assert (gone, len(left)) == ([], 1)
+    assert "must be owner" in left[0]
+
+
+def test_an_exclusion_constraint_is_not_rebuilt(kept: Kept) -> None:
+    kept.execute(
+        "CREATE TABLE ruled (note text, EXCLUDE USING btree (note WITH =))",
+        "INSERT INTO ruled SELECT md5(i::text) || md5(i::text) FROM generate_series(1, 30000) i",
+        "DELETE FROM ruled WHERE note > '1'", "VACUUM ANALYZE ruled",
+    )  # fmt: skip
+    found = kept.facts()
+    kept.execute("DROP TABLE ruled")
+    assert [action.target for action in plan("app", found, POLICY).heavy if "ruled" in action.target] == []
+    assert [one.subject for one in found.missing if "exclusion" in one.what] == ["public.ruled_note_excl"]
+
+
+def break_a_rebuild_off(kept: Kept, index: str) -> None:
+    with kept.transaction("INSERT INTO small VALUES (0)"), kept.connect() as other:
+        other.execute("SET lock_timeout = 200")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(f"REINDEX INDEX CONCURRENTLY {index}")
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
