@@ -145,8 +145,8 @@ class Window:
         """Whom an action would wait for, or work in vain for; empty where nobody."""
         if action.held_since is not None and worker.still_open(action.held_pid, action.held_since):
             return action.held_by
-        if action.light:
-            return ""
+        if (at_it := worker.at_it_already(action, self._guard.busy)) or action.light:
+            return at_it
         return "; ".join(worker.in_the_way(action, self._guard.busy, OLDER)[:3])
 
     def _later(self, action: Action, attempt: int, ended: Ended, why: str) -> bool:

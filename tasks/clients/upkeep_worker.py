@@ -90,7 +90,15 @@ class Worker(Statements):
             "looking for old transactions", sql.IN_THE_WAY, ours=list(ours), seconds=older.total_seconds(),
             table_oid=action.table_oid,
         )  # fmt: skip
-        return [f"pid {row.pid} ({row.of_user}, {row.state}) since {_clock(row.since)}" for row in rows]
+        return [f"{row.name} ({row.of_user}, {row.state}) since {_clock(row.since)}" for row in rows]
+
+    def at_it_already(self, action: Action, ours: Sequence[int]) -> str:
+        """Who vacuums, analyzes or indexes an action's table at this moment, in words; empty where nobody does."""
+        rows = self._rows(
+            "looking who is at it already", sql.AT_IT_ALREADY, ours=list(ours), quoted=action.quoted,
+            table_oid=action.table_oid,
+        )  # fmt: skip
+        return f"pid {rows[0].pid} ({rows[0].who}) vacuums, analyzes or indexes the table already" if rows else ""
 
     def still_open(self, pid: int, since: datetime) -> bool:
         """Whether a session's transaction that began at a time is still there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -129,7 +130,7 @@ def kept(cluster: Cluster) -> Kept:
 @pytest.fixture(scope="module")
 def loaded(short_folder: Path) -> Iterator[Kept]:
     """A server with pg_stat_statements loaded, whose versions a test chooses."""
-    settings = {"shared_preload_libraries": "pg_stat_statements", "fsync": "off"}
+    settings = {"shared_preload_libraries": "pg_stat_statements", "max_prepared_transactions": "1", "fsync": "off"}
     made = Cluster(short_folder / "pl" / "data", short_folder / "pl" / "s", settings=settings)
     made.init()
     made.start()
@@ -362,6 +363,57 @@ def break_a_rebuild_off(kept: Kept, index: str) -> None:
             other.execute(f"REINDEX INDEX CONCURRENTLY {index}")
 
 
+def test_a_rebuild_is_not_begun_while_an_idle_transaction_has_only_read_the_table(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At READ COMMITTED it has no snapshot; the rebuild would wait for it once all is built, and leave an index."""
+    monkeypatch.setattr("tasks.upkeep_window.OLDER", timedelta(0))
+    with kept.connect() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM large")
+        (effect,) = kept.run(reindex("large_note", oid_of(kept, "large")), seconds=4, guarded=False)
+        assert f"pid {reader.info.backend_pid}" in effect.why
+        reader.execute("ROLLBACK")
+    assert (effect.ended, leftovers(kept)) == ("held_back", [])
+
+
+def test_a_rebuild_is_not_begun_while_a_prepared_transaction_has_the_table(
+    loaded: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.upkeep_window.OLDER", timedelta(0))
+    loaded.execute("CREATE TABLE doubted (id int PRIMARY KEY)")
+    with loaded.connect() as writer:
+        for statement in ("BEGIN", "INSERT INTO doubted VALUES (1)", "PREPARE TRANSACTION 'two phases'"):
+            writer.execute(statement)
+        (effect,) = loaded.run(reindex("doubted_pkey", oid_of(loaded, "doubted")), seconds=4, guarded=False)
+        writer.execute("ROLLBACK PREPARED 'two phases'")
+    assert (effect.ended, leftovers(loaded)) == ("held_back", [])
+    assert "transaction two phases (keeper, prepared) since" in effect.why
+
+
+def test_what_somebody_vacuums_already_is_left_to_them_and_they_are_not_waited_for(dead: Kept) -> None:
+    """Autovacuum is cancelled by whoever waits for it. Afterwards it is done, if anything is left to do."""
+    vacuums = f"SELECT pid FROM pg_stat_progress_vacuum WHERE relid = {oid_of(dead, 'large')}"
+
+    def other() -> None:
+        with dead.connect() as connection:
+            connection.execute("SET vacuum_cost_delay = 100; SET application_name = 'by hand'")
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                connection.execute("VACUUM large")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    while not (found := dead.rows(vacuums)):
+        time.sleep(0.02)
+    began = time.monotonic()
+    (effect,) = dead.run(vacuum("large"), guarded=False)
+    took = time.monotonic() - began
+    dead.rows(f"SELECT pg_cancel_backend({found[0][0]})")
+    thread.join()
+    assert (effect.ended, f"pid {found[0][0]} (client backend)" in effect.why) == ("held_back", True)
+    assert took < 3
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -440,7 +492,7 @@ def test_a_table_that_somebody_has_locked_for_an_hour_keeps_nobody_from_looking(
 
 def test_sequences_are_seen_however_they_count_and_whoever_owns_them(cluster: Cluster, kept: Kept) -> None:
     with cluster.connect("app") as admin:
-        admin.execute("CREATE SEQUENCE theirs")
+        admin.execute("CREATE SEQUENCE not_ours")
     kept.execute(
         "CREATE SEQUENCE down INCREMENT -1 MINVALUE 1 MAXVALUE 1000 START 1000",
         "SELECT nextval('down') FROM generate_series(1, 950)", "CREATE SEQUENCE bottom INCREMENT -1 START -5",
@@ -453,7 +505,7 @@ def test_sequences_are_seen_however_they_count_and_whoever_owns_them(cluster: Cl
     kept.execute("DROP SEQUENCE down, bottom", "DROP TABLE narrow", "DROP SEQUENCE wide")
     assert seen == {"down": (95, ""), "bottom": (0, ""), "wide": (95, "narrow.id"), "tiny": (92, "narrow.small")}
     (said,) = [one for one in found.missing if "sequence" in one.what]
-    assert (said.subject, said.what) == ("public.theirs", "1 sequence not seen: no right to read it")
+    assert (said.subject, said.what) == ("public.not_ours", "1 sequence not seen: no right to read it")
 
 
 @pytest.mark.parametrize(
