@@ -29,6 +29,8 @@ REBUILD_LOCK = timedelta(minutes=5)
 #: Before it begins, no transaction may be older.
 OLDER = timedelta(seconds=10)
 MOST_LOCK_TRIES, MOST_REBUILDS, MOST_PAUSES = 3, 2, 8
+#: What it does already needs nobody to be woken up.
+AUTOVACUUM = "autovacuum worker"
 #: The server's clock and ours end the window at times so close.
 A_MOMENT = timedelta(seconds=1)
 Keep = Callable[[Effect], None]
@@ -105,7 +107,8 @@ class Window:
         if left <= timedelta(0) or not fits(action, left):
             return self._end(action, "postponed", "the window is over" if left <= timedelta(0) else "does not fit in")
         if waits := self._would_wait(worker, action):
-            return self._later(action, attempt, "held_back", waits)
+            done_for_us = action.light and AUTOVACUUM in waits
+            return self._later(action, attempt, "skipped" if done_for_us else "held_back", waits)
         self._clean_up(worker, action)  # a server that was restarted under an earlier attempt kept what that left
         try:
             self._attempt(worker, action, attempt, left)

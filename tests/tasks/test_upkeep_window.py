@@ -130,7 +130,8 @@ def kept(cluster: Cluster) -> Kept:
 @pytest.fixture(scope="module")
 def loaded(short_folder: Path) -> Iterator[Kept]:
     """A server with pg_stat_statements loaded, whose versions a test chooses."""
-    settings = {"shared_preload_libraries": "pg_stat_statements", "max_prepared_transactions": "1", "fsync": "off"}
+    settings = {"shared_preload_libraries": "pg_stat_statements", "max_prepared_transactions": "1", "fsync": "off",
+                "autovacuum_naptime": "1"}  # fmt: skip
     made = Cluster(short_folder / "pl" / "data", short_folder / "pl" / "s", settings=settings)
     made.init()
     made.start()
@@ -412,6 +413,24 @@ def test_what_somebody_vacuums_already_is_left_to_them_and_they_are_not_waited_f
     thread.join()
     assert (effect.ended, f"pid {found[0][0]} (client backend)" in effect.why) == ("held_back", True)
     assert took < 3
+
+
+def test_what_autovacuum_is_at_needs_nobody_and_is_not_cancelled(loaded: Kept) -> None:
+    slow = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+    loaded.execute(
+        f"CREATE TABLE busy WITH ({slow}) AS SELECT i AS id, md5(i::text) FROM generate_series(1, 50000) i",
+        "DELETE FROM busy", "SELECT pg_stat_force_next_flush()",
+    )  # fmt: skip
+    at_it = "SELECT pid FROM pg_stat_progress_vacuum WHERE relid = 'busy'::regclass"
+    end = time.monotonic() + 20
+    while not (found := loaded.rows(at_it)):
+        assert time.monotonic() < end, "autovacuum did not come"
+        time.sleep(0.1)
+    (effect,) = loaded.run(vacuum("busy"), guarded=False)
+    still = loaded.rows(at_it)
+    loaded.execute("DROP TABLE busy")
+    assert (effect.ended, "(autovacuum worker)" in effect.why) == ("skipped", True)
+    assert still == found
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
