@@ -8,7 +8,8 @@ from __future__ import annotations
 
 #: ``shape`` is all that makes two indexes the same but the columns of their key: kind, classes, collations, order,
 #: expressions, predicate, included columns. Expressions are compared as trees: ``pg_get_expr`` waits for whoever has
-#: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, ``distinct``
+#: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, NULL
+#: where it does not know a column, ``distinct``
 #: the number of distinct keys of an index on one column. ``may_maintain``: MAINTAIN is enough for a rebuild, and what a
 #: broken-off one leaves is dropped by an owner alone. An exclusion constraint's cannot be rebuilt concurrently.
 INDEXES = """
@@ -42,7 +43,7 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
   JOIN pg_namespace tn ON tn.oid = t.relnamespace
   JOIN pg_am m ON m.oid = c.relam
   LEFT JOIN LATERAL (
-       SELECT sum(coalesce(s.avg_width * (1 - s.null_frac), 8))::float8 AS width,
+       SELECT CASE WHEN count(*) = count(s.attname) THEN sum(s.avg_width * (1 - s.null_frac)) END::float8 AS width,
               max(CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * greatest(t.reltuples, 0)
                        ELSE s.n_distinct END)::float8 AS distinct_keys
          FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)

@@ -55,7 +55,8 @@ SELECT name, current_setting(name) AS value FROM pg_settings
 """
 
 #: Heap tables, materialized views and partitioned parents, and the catalogues of this database. ``{maintain}`` is the
-#: right to VACUUM, which has a privilege of its own since PostgreSQL 17. pg_stats tells of readable columns only.
+#: right to VACUUM, which has a privilege of its own since PostgreSQL 17. pg_stats tells of readable columns
+#: only, and of none where row security holds for us.
 TABLES = """
 WITH known AS MATERIALIZED (
     SELECT schemaname, tablename, count(*) AS columns, sum(avg_width * (1 - null_frac)) AS width
@@ -76,7 +77,7 @@ SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I'
        CASE WHEN c.relkind = 'p' THEN 0 ELSE greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) END AS mxid_age,
        (SELECT count(*) FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget IS DISTINCT FROM 0
-           AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+           AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND NOT row_security_active(c.oid)
            AND EXISTS (SELECT FROM pg_type y WHERE y.oid = a.atttypid AND y.typtype <> 'p')) AS columns,
        coalesce(k.columns, 0) AS columns_known, coalesce(k.width, 0)::float8 AS row_width,
        n.nspname = 'pg_catalog' AS is_system,

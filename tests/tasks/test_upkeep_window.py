@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from embedded.postgres import Cluster
 from embedded.unprivileged import give
+from tasks.analysis.upkeep_indexes import estimated_bloat
 from tasks.analysis.upkeep_plan import plan
 from tasks.clients.upkeep import Upkeep
 from tasks.clients.upkeep_work import Workshop
@@ -489,6 +490,21 @@ def test_a_server_in_recovery_is_refused_and_so_is_a_replica_whose_primary_is_go
     for server, words in zip(found, ("is in recovery; wait until it is over", "is a read-only replica"), strict=True):
         with pytest.raises(Refused, match=words):
             refuse_unfit(server, "app", "db")
+
+
+def test_what_statistics_hide_or_do_not_know_is_no_need(kept: Kept) -> None:
+    """Row security hides them from its owner too, and an index on an expression has none until it is analyzed."""
+    kept.execute(
+        "CREATE TABLE hidden AS SELECT i AS id, repeat(md5(i::text), 6) AS note FROM generate_series(1, 8000) i",
+        "SELECT pg_stat_force_next_flush()", "VACUUM ANALYZE hidden",
+        "CREATE INDEX hidden_note ON hidden (upper(note))",
+        "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "ALTER TABLE hidden FORCE ROW LEVEL SECURITY",
+    )  # fmt: skip
+    found = kept.facts()
+    kept.execute("DROP TABLE hidden")
+    (index,) = [one for one in found.indexes if one.name == "public.hidden_note"]
+    assert (index.bytes > 1_500_000, estimated_bloat(index)) == (True, None)
+    assert [action.target for action in plan("app", found, POLICY).actions if "hidden" in action.target] == []
 
 
 def test_a_table_that_somebody_has_locked_for_an_hour_keeps_nobody_from_looking(kept: Kept) -> None:
