@@ -126,6 +126,9 @@ class Window:
 
     def _attempt(self, worker: Worker, action: Action, attempt: int, left: timedelta) -> None:
         began, before = datetime.now(UTC), worker.measure(action)
+        if action.kind == "drop_leftover" and before.get("valid"):
+            self._end(action, "skipped", "it is valid by now: somebody has rebuilt it", attempt)
+            return
         lock = self._policy.lock_timeout if action.kind != "reindex" else REBUILD_LOCK
         clock, what = time.monotonic(), f"{action.kind} of {action.target}"
         with self._guard.at_work(worker):

@@ -30,7 +30,8 @@ CANCELLED, NO_LOCK = "57014", "55P03"
 LATE_CANCELS = 3
 #: What a short statement of ours may take, and how long it waits for somebody who has locked what it measures.
 SHORT, MEASURING_WAITS = deadlines.STATEMENT, timedelta(milliseconds=500)
-DROP_TAKES = timedelta(seconds=60)
+#: Whoever wants to change the table waits for a drop, and no guard looks: what takes longer is left for the next run.
+DROP_TAKES = timedelta(seconds=2)
 
 
 class BrokenOff(TransientError):

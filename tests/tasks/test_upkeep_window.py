@@ -241,6 +241,17 @@ def test_the_database_learns_its_oldest_table_once_all_are_done(cluster: Cluster
     assert dead.rows(age)[0][0] < 500 <= before
 
 
+def test_the_limits_of_the_applications_sessions_do_not_end_a_vacuum(dead: Kept) -> None:
+    limits = ("transaction_timeout", "idle_session_timeout")
+    dead.execute(*(f"ALTER ROLE keeper SET {name} = '200ms'" for name in limits))
+    try:
+        (effect,) = dead.run(vacuum("large"), guarded=False, pace=2)
+    finally:
+        dead.execute(*(f"ALTER ROLE keeper RESET {name}" for name in limits))
+    assert effect.ended == "done"
+    assert effect.seconds > 0.4, "longer than the limits"
+
+
 # --- not in anybody's way --------------------------------------------------------------------------------------------
 
 
@@ -344,6 +355,15 @@ def test_whoever_may_maintain_and_owns_nothing_rebuilds_nothing_and_is_told_why(
     assert "GRANT <the tables' owner> TO helper" in "".join(one.way_out for one in found.missing)
     assert (gone, len(left)) == ([], 1)
     assert "must be owner" in left[0]
+
+
+def test_a_leftover_that_somebody_has_made_valid_since_it_was_approved_stays(kept: Kept) -> None:
+    break_a_rebuild_off(kept, "large_note")
+    (drop,) = [action for action in plan("app", kept.facts(), POLICY).heavy if action.kind == "drop_leftover"]
+    kept.execute("REINDEX INDEX large_note_ccnew")
+    (effect,) = kept.run(drop, guarded=False)
+    assert (effect.ended, leftovers(kept)) == ("skipped", [("large_note_ccnew",)])
+    kept.execute("DROP INDEX large_note_ccnew")
 
 
 def test_an_exclusion_constraint_is_not_rebuilt(kept: Kept) -> None:
