@@ -49,6 +49,7 @@ SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
 SETTINGS = """
 SELECT name, current_setting(name) AS value FROM pg_settings
  WHERE name IN ('autovacuum', 'track_counts', 'autovacuum_vacuum_scale_factor', 'autovacuum_freeze_max_age',
+                'autovacuum_multixact_freeze_max_age',
                 'autovacuum_vacuum_cost_delay', 'autovacuum_max_workers', 'random_page_cost', 'shared_buffers',
                 'maintenance_work_mem', 'work_mem', 'max_wal_size', 'idle_in_transaction_session_timeout',
                 'track_io_timing', 'block_size')

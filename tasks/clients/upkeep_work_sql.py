@@ -88,11 +88,12 @@ SELECT /* caretaker */
 PROBE = "SELECT /* caretaker */ count(*) FROM pg_class WHERE relpages > 0"
 
 #: The application's statements that ran most, by calls. COMMIT is among them: it waits for the log.
+MOST_WATCHED = 60
 WATCHED = """
 SELECT /* caretaker */ queryid::text FROM {schema}.pg_stat_statements
  WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND queryid IS NOT NULL
    AND query !~* 'caretaker|^\\s*(vacuum|analyze|reindex|drop|create|copy|begin|set |show )'
- GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 60
+ GROUP BY queryid ORDER BY sum(calls) DESC LIMIT {most}
 """
 COUNTERS = """
 SELECT /* caretaker */ queryid::text AS id, sum(calls)::int8 AS calls, sum(total_exec_time)::float8 AS total_ms

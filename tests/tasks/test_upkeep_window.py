@@ -669,6 +669,22 @@ def test_the_guard_sees_a_replica_fall_behind_and_lets_go_when_it_has_caught_up(
     assert 0 < pause.seconds < 10
 
 
+def test_a_guard_that_came_when_the_counters_were_just_reset_sees_the_load_that_comes(
+    loaded: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.clients.upkeep_watch.CHOOSE_EVERY_SECONDS", 0)
+    with loaded.cluster.connect("app") as admin:
+        admin.execute("CREATE EXTENSION pg_stat_statements")
+        admin.execute("SELECT pg_stat_statements_reset()")
+        with Workshop(loaded.url, "public").watch() as watch:
+            watch.choose()
+            before = watch.sample([]).counters or {}
+            loaded.execute(*["SELECT id FROM one"] * 7)
+            counters = watch.sample([]).counters or {}
+        admin.execute("DROP EXTENSION pg_stat_statements")
+    assert [calls for name, (calls, _) in counters.items() if name not in before] == [7]
+
+
 def test_without_its_guard_nothing_goes_on_and_nothing_begins(dead: Kept) -> None:
     shop, until = Workshop(dead.url, None), datetime.now(UTC) + timedelta(seconds=30)
     guard = Oversight(shop, POLICY, until, guarded=True, pace=0)
