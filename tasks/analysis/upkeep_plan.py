@@ -26,6 +26,8 @@ REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for old
 SKIPS_THE_MARK = "SKIP_DATABASE_STATS"
 #: Bytes a second, until the ledger knows better.
 SPEEDS = {"vacuum": 60e6, "analyze": 120e6, "reindex": 25e6, "drop_leftover": 1e9}
+#: What a tired person is to see first, first.
+SEVEREST = ("error", "warning", "info")
 #: A rebuild writes the new index and as much again into the log.
 LOGGED_AGAIN = 2.0
 
@@ -49,7 +51,8 @@ def plan(
     own = [table for table in facts.tables if not table.is_system]
     return MaintenancePlan(
         database=database, at=facts.server.at, actions=ordered, days_left=tuple(days_left),
-        advice=said, statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
+        advice=tuple(sorted(said, key=lambda one: SEVEREST.index(one.severity))),
+        statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
         digest=digest(ordered), tables=len(own),
         healthy=len(own) - len({action.table for action in ordered} & {table.name for table in own}),
     )  # fmt: skip
