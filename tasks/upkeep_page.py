@@ -26,7 +26,7 @@ MARKS: dict[str, Mark] = {
 #: Changes so close to the time at which something shifted are told beside it.
 NEAR = timedelta(days=3)
 #: With fewer days a chart shows times.
-FEW_DAYS = 3
+FEW_DAYS, A_YEAR = 3, timedelta(days=365)
 SHOWN_STATEMENTS, SHOWN_CHANGES = 8, 12
 #: Questions and answers change nothing that a statement would notice.
 NO_REASON = frozenset({"approval"})
@@ -143,9 +143,11 @@ def _growth(history: History) -> Iterator[Chart]:
 
 
 def _form(history: History) -> str:
-    """How a time is written below a chart, short enough for a phone: the day, or the time while there are few days."""
-    days = {one.at.date() for measured in history.values() for one in measured}
-    return "%d %b %y" if len(days) > FEW_DAYS else "%d, %H:%M"
+    """How a time is written below a chart, short enough for a phone, and never the same for two days."""
+    days = sorted({one.at.date() for measured in history.values() for one in measured})
+    if len(days) <= FEW_DAYS:
+        return "%d, %H:%M"
+    return "%d %b" if days[-1] - days[0] < A_YEAR else "%d.%m.%y"
 
 
 def _series(name: str, form: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from tasks.maintenance_models import DaysLeft, Effect, Ended, WindowState
 from tasks.models import Measurement
@@ -41,14 +44,21 @@ def test_what_the_disk_takes_a_day_is_told_in_megabytes_and_ids_as_a_number() ->
     assert told == ["90.0 MB", "90,000,000"]
 
 
-def test_a_charts_times_are_short_enough_for_a_phone() -> None:
-    """The time of day made the labels run into one another. Of several looks on a day the last is drawn."""
+@pytest.mark.parametrize(
+    ("hours", "first"), [([0, 6, 30], ["25, 04:40", "25, 10:40"]), (range(0, 24 * 9, 12), ["25 Nov", "26 Nov"]),
+                         (range(0, 24 * 800, 24 * 7), ["25.11.26", "02.12.26"])],
+)  # fmt: skip
+def test_a_charts_times_are_short_enough_for_a_phone_and_none_hides_another(
+    hours: Sequence[int], first: list[str]
+) -> None:
+    """With year and time of day they ran into one another. Of several looks on a day the last is drawn."""
     verdict = concluded(made(), WindowState(database="app", began=NOW, until=NOW), (), (), ())
     now = datetime(2026, 11, 25, 4, 40, tzinfo=UTC)
     sizes = [
         Measurement(name=SIZE, subject="x", value=1e9 * hour, unit="bytes", at=now + timedelta(hours=hour))
-        for hour in range(0, 24 * 9, 12)
+        for hour in hours
     ]
     (chart,) = next(section for section in page_of(verdict, {SIZE: sizes}, []).sections if section.charts).charts
-    assert [row[0] for row in chart.rows][:2] == ["25 Nov 26", "26 Nov 26"]
-    assert len(chart.rows) == len({one.at.date() for one in sizes})
+    days = {one.at.date() for one in sizes}
+    assert [row[0] for row in chart.rows][:2] == first
+    assert len(chart.rows) == (len(days) if len(days) > 3 else len(sizes))
