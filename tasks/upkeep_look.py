@@ -88,13 +88,13 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     _refuse_empty(database, server, [table for table in tables if not table.is_system])
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
-    denied = [index.name for index in (*suspects, *filter(indexes.is_invalid, found)) if not index.may_maintain]
     statements, no_statistics = session.statements(), session.why_no_statistics()
     sequences, unseen = session.sequences()
     until = time.monotonic() + MEASURING.total_seconds()
     with session.giving_way() if schema else nullcontext():
         measured_indexes = _with_density(session, found, suspects if schema else (), schema or "", until)
         measured_tables = _with_space(session, tables, database if schema else None, schema or "", until)
+    denied = [one.name for one in measured_indexes if not one.may_maintain and indexes.wants(one, database.maintenance)]
     return Facts(
         server=server, indexes=measured_indexes, tables=measured_tables,
         foreign_keys=tuple(session.foreign_keys()), sequences=tuple(sequences),

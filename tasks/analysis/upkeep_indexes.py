@@ -44,11 +44,6 @@ def is_broken(index: IndexFacts) -> bool:
     return not index.valid and not index.building and not is_leftover(index)
 
 
-def is_invalid(index: IndexFacts) -> bool:
-    """Whether an index is left over or broken."""
-    return is_leftover(index) or is_broken(index)
-
-
 def estimated_bloat(index: IndexFacts) -> float | None:
     """The share of a B-tree that a fresh build would not need, in percent; None where nothing can be said."""
     if index.method != "btree" or index.pages < 2 or index.tuples <= 0 or index.entry_width <= 0:
@@ -85,6 +80,11 @@ def bloat(index: IndexFacts, policy: MaintenancePolicy) -> str:
     if wasted < least or spare < policy.bloat_mb * MEBIBYTE:
         return ""
     return f"{wasted:.0f} % of {megabytes(index.bytes)} is bloat ({how})"
+
+
+def wants(index: IndexFacts, policy: MaintenancePolicy) -> bool:
+    """Whether an index is left over, broken or bloated."""
+    return is_leftover(index) or is_broken(index) or bool(bloat(index, policy))
 
 
 def wasted_bytes(index: IndexFacts) -> int:
