@@ -161,7 +161,13 @@ def leftovers(kept: Kept) -> list[Any]:
 
 
 def sessions(kept: Kept) -> list[Any]:
-    return kept.rows("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'caretaker%'")
+    """Our sessions that stay: a server's process is there for a moment after its client has gone."""
+    end = time.monotonic() + 3
+    while True:
+        found = kept.rows("SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'caretaker%'")
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.02)
 
 
 # --- doing -----------------------------------------------------------------------------------------------------------
