@@ -59,7 +59,6 @@ class IndexFacts(Frozen):
     method: str = "btree"
     columns: tuple[int, ...] = ()
     shape: str = ""
-    definition: str = ""
     bytes: int = 0
     pages: int = 0
     tuples: float = 0
@@ -87,7 +86,10 @@ class ForeignKeyFacts(Frozen):
 
 
 class SequenceFacts(Frozen):
-    """A sequence: the last value given, the last that can be given, by the sequence or by its column's type."""
+    """A sequence: the last value given, the last that can be given, by the sequence or by its column's type.
+
+    Of one that counts down, both are told from its beginning.
+    """
 
     name: str
     last: int

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -16,6 +17,7 @@ from typing import TypeVar
 from prefect import task
 
 from tasks.analysis import upkeep_indexes as indexes
+from tasks.analysis.units import counted
 from tasks.clients.upkeep import Look, Upkeep
 from tasks.errors import BadInput, Missing, NotAllowed, Refused, TimedOut, TransientError
 from tasks.estate import Database
@@ -86,15 +88,18 @@ def see(session: Look, database: Database, server: ServerFacts) -> Facts:
     _refuse_empty(database, server, [table for table in tables if not table.is_system])
     schema = session.pgstattuple()
     suspects = indexes.suspects(found, database.maintenance)
-    statements = session.statements(server.version)
+    statements, no_statistics = session.statements(), session.why_no_statistics()
+    sequences, unseen = session.sequences()
     until = time.monotonic() + MEASURING.total_seconds()
+    with session.giving_way() if schema else nullcontext():
+        measured_indexes = _with_density(session, found, suspects if schema else (), schema or "", until)
+        measured_tables = _with_space(session, tables, database if schema else None, schema or "", until)
+    denied = [one.name for one in measured_indexes if not one.may_maintain and indexes.wants(one, database.maintenance)]
     return Facts(
-        server=server,
-        indexes=_with_density(session, found, suspects if schema else (), schema or "", until),
-        tables=_with_space(session, tables, database if schema else None, schema or "", until),
-        foreign_keys=tuple(session.foreign_keys()), sequences=tuple(session.sequences()),
+        server=server, indexes=measured_indexes, tables=measured_tables,
+        foreign_keys=tuple(session.foreign_keys()), sequences=tuple(sequences),
         holders=tuple(session.holders()), statements=statements,
-        missing=tuple(_missing(server, tables, bool(suspects) and schema is None, statements is None)),
+        missing=tuple(_missing(server, tables, denied, unseen, bool(suspects) and schema is None, no_statistics)),
     )  # fmt: skip
 
 
@@ -158,7 +163,8 @@ def _unless_locked(measure: Callable[[], float | None]) -> float | None:
 
 
 def _missing(
-    server: ServerFacts, tables: list[TableFacts], wants_pgstattuple: bool, wants_statements: bool
+    server: ServerFacts, tables: list[TableFacts], indexes_denied: Sequence[str], unseen: Mapping[str, str],
+    wants_pgstattuple: bool, no_statistics: str,
 ) -> list[Finding]:
     """What a right or an extension would be needed for."""
     denied = [table.name for table in tables if not table.may_maintain and not table.is_system]
@@ -167,8 +173,15 @@ def _missing(
          f"GRANT pg_monitor TO {server.user}"),
         (bool(denied), ", ".join(denied[:3]), f"{server.user} may not vacuum {len(denied)} of the tables",
          f"as their owner: GRANT {_maintain(server)} TO {server.user}"),
-        (wants_statements, "pg_stat_statements", "no statement's time is known, and the guard sees its own probe alone",
-         "CREATE EXTENSION pg_stat_statements"),
+        (bool(indexes_denied), ", ".join(indexes_denied[:3]),
+         f"bloated or broken, and not rebuilt: {server.user} is no owner, and could not drop what a broken-off rebuild "
+         "leaves; or it is an exclusion constraint's, which REINDEX CONCURRENTLY cannot rebuild",
+         f"GRANT <the tables' owner> TO {server.user}; an exclusion constraint is made anew in a migration"),
+        (bool(unseen), ", ".join(sorted(unseen)[:3]),
+         f"{counted(len(unseen), 'sequence')} not seen: {'; '.join(sorted(set(unseen.values())))}",
+         f"as their owner: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {server.user}; or look again later"),
+        (bool(no_statistics), "pg_stat_statements",
+         "no statement's time is known, and the guard sees its own probe alone", no_statistics),
         (wants_pgstattuple, "pgstattuple", "bloat is estimated, not measured", "CREATE EXTENSION pgstattuple"),
     )  # fmt: skip
     return [

@@ -7,7 +7,7 @@ on the page.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tasks.analysis.units import megabytes
 from tasks.analysis.upkeep_statements import mean_times
@@ -17,7 +17,7 @@ from tasks.pages import Page, Section, Series, Table, bar_chart, line_chart
 from tasks.pages.charts import Chart
 from tasks.pages.page import Mark
 from tasks.upkeep_store import CALLS, DEAD, MILLISECONDS, SIZE, USED
-from tasks.upkeep_text import VERDICTS, WORDS, change_of, days, number, seconds
+from tasks.upkeep_text import VERDICTS, WORDS, change_of, days, open_first, per_day, seconds
 
 MARKS: dict[str, Mark] = {
     "planned": "good", "measured": "good", "nothing_to_do": "good", "maintained": "good", "incomplete": "warning",
@@ -25,6 +25,8 @@ MARKS: dict[str, Mark] = {
 }  # fmt: skip
 #: Changes so close to the time at which something shifted are told beside it.
 NEAR = timedelta(days=3)
+#: With fewer days a chart shows times.
+FEW_DAYS, A_YEAR = 3, timedelta(days=365)
 SHOWN_STATEMENTS, SHOWN_CHANGES = 8, 12
 #: Questions and answers change nothing that a statement would notice.
 NO_REASON = frozenset({"approval"})
@@ -64,7 +66,7 @@ def _sections(verdict: MaintenanceVerdict, history: History, changes: Sequence[C
 
 
 def _running_out(left: Sequence[DaysLeft], oldest: Sequence[TableAge], changes: Sequence[Change]) -> Section:
-    rows = tuple((one.what, f"{one.used_percent:.1f} %", number(one.per_day), days(one)) for one in left)
+    rows = tuple((one.what, f"{one.used_percent:.1f} %", per_day(one), days(one)) for one in left)
     shifts = [(one, near(one, changes)) for one in left if one.shifted is not None]
     said = tuple(
         f"{one.what}: the burn has changed about {one.shifted:%Y-%m-%d}; "
@@ -99,13 +101,13 @@ def near(one: DaysLeft, changes: Sequence[Change]) -> list[str]:
 def _done(verdict: MaintenanceVerdict) -> Section:
     rows = tuple(
         (
-            effect.action.statement, "; ".join(effect.action.reasons),
-            WORDS[effect.ended] + (f": {effect.why}" if effect.why else ""), f"{effect.seconds:.2f}", change_of(effect),
+            WORDS[effect.ended] + (f": {effect.why}" if effect.why else ""), effect.action.statement,
+            "; ".join(effect.action.reasons), f"{effect.seconds:.2f}", change_of(effect),
         )
-        for effect in verdict.effects
+        for effect in open_first(verdict.effects)
     )  # fmt: skip
     table = Table(
-        caption="Actions", columns=("statement", "why", "how it ended", "seconds", "before → after"), rows=rows,
+        caption="Actions", columns=("how it ended", "statement", "why", "seconds", "before → after"), rows=rows,
         numeric=("seconds",),
     )  # fmt: skip
     pauses = tuple(
@@ -127,23 +129,30 @@ def _planned(plan: MaintenancePlan) -> Section:
 
 
 def _growth(history: History) -> Iterator[Chart]:
-    sizes = [_series("database", history.get(SIZE, ()), 1e6), _series("disk used", history.get(USED, ()), 1e6)]
+    form = _form(history)
+    named = (("database", SIZE), ("disk used", USED))
+    sizes = [_series(name, form, history.get(figure, ()), 1e6) for name, figure in named]
     if any(one.points for one in sizes):
         yield line_chart("Growth", "MB", [one for one in sizes if one.points])
     if history.get(DEAD):
-        yield line_chart("Dead rows", "rows", [_series("dead rows", history[DEAD])])
+        yield line_chart("Dead rows", "rows", [_series("dead rows", form, history[DEAD])])
     means = mean_times(history.get(CALLS, ()), history.get(MILLISECONDS, ()))
     if means:
-        mean = Series(name="mean", points=tuple((_day(at), value) for at, value in means))
+        mean = Series(name="mean", points=tuple({f"{at:{form}}": value for at, value in means}.items()))
         yield line_chart("Latency: mean of all statements since the look before", "ms", [mean])
 
 
-def _series(name: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
-    return Series(name=name, points=tuple((_day(one.at), one.value / unit) for one in measured))
+def _form(history: History) -> str:
+    """How a time is written below a chart, short enough for a phone, and never the same for two days."""
+    days = sorted({one.at.date() for measured in history.values() for one in measured})
+    if len(days) <= FEW_DAYS:
+        return "%d, %H:%M"
+    return "%d %b" if days[-1] - days[0] < A_YEAR else "%d.%m.%y"
 
 
-def _day(at: datetime) -> str:
-    return f"{at:%d %b %y %H:%M}"
+def _series(name: str, form: str, measured: Sequence[Measurement], unit: float = 1.0) -> Series:
+    """A figure over time; of several in one day, the last."""
+    return Series(name=name, points=tuple({f"{one.at:{form}}": one.value / unit for one in measured}.items()))
 
 
 def _statements(plan: MaintenancePlan, changes: Sequence[Change]) -> Section:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tasks.analysis import upkeep_plan, upkeep_statements
-from tasks.analysis.days_left import MULTIXACTS, MXID_LIMIT, TRANSACTION_IDS, XID_LIMIT, days_left, oldest
+from tasks.analysis.days_left import MULTIXACTS, MXID_LIMIT, TRANSACTION_IDS, XID_LIMIT, days_left, oldest, until
 from tasks.estate import Database
 from tasks.maintenance_facts import Facts, TableFacts
 from tasks.maintenance_models import DaysLeft, Effect, KeptStatements, MaintenancePlan, WindowState
+from tasks.models import Measurement
 from tasks.site import Site
 from tasks.upkeep_store import (
     MXID,
@@ -81,20 +82,24 @@ async def forecasts(site: Site, database: Database, facts: Facts) -> tuple[DaysL
     subject, server = subject_of(site, database), facts.server
     found = [await _ids(site, subject, facts)]
     if (age := max((table.mxid_age for table in facts.tables), default=0)) >= SHOWN_MXIDS:
-        found.append(days_left(MULTIXACTS, age, MXID_LIMIT, await read_history(site, MXID, subject)))
+        found.append(days_left(MULTIXACTS, age, MXID_LIMIT, await _history(site, MXID, subject, server.at)))
     for one in facts.sequences:
         if one.used_percent >= SHOWN_PERCENT and not one.cycles:
-            history = await read_history(site, SEQUENCE, f"{subject}/{one.name}")
+            history = await _history(site, SEQUENCE, f"{subject}/{one.name}", server.at)
             found.append(days_left(f"sequence {one.name}", one.last, one.limit, history, one.why_limit))
     if server.used_bytes is not None and server.disk_bytes:
-        history = await read_history(site, USED, subject)
+        history = await _history(site, USED, subject, server.at)
         found.append(days_left("disk", server.used_bytes, server.disk_bytes, history))
     return tuple(sorted(found, key=lambda one: (one.days is None, one.days or 0, -one.used_percent)))
 
 
+async def _history(site: Site, name: str, subject: str, now: datetime) -> list[Measurement]:
+    return until(now, await read_history(site, name, subject))
+
+
 async def _ids(site: Site, subject: str, facts: Facts) -> DaysLeft:
     first = max(facts.tables, key=lambda table: table.xid_age)
-    history = await read_history(site, XID, subject)
+    history = await _history(site, XID, subject, facts.server.at)
     return days_left(f"{TRANSACTION_IDS}, {first.name} being the oldest", first.xid_age, XID_LIMIT, history)
 
 

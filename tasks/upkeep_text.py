@@ -79,10 +79,10 @@ def _notes(action: Action) -> tuple[str, ...]:
 
 
 def _effects(effects: Sequence[Effect]) -> str:
-    lines = ["| what | how it ended | seconds | before → after |", "| --- | --- | --- | --- |"]
-    for effect in effects[:MOST]:
+    lines = ["| how it ended | what | seconds | before → after |", "| --- | --- | --- | --- |"]
+    for effect in open_first(effects)[:MOST]:
         ended = WORDS[effect.ended] + (f": {effect.why}" if effect.why else "")
-        cells = (f"`{effect.action.statement}`", ended, f"{effect.seconds:.2f}", change_of(effect))
+        cells = (ended, f"`{effect.action.statement}`", f"{effect.seconds:.2f}", change_of(effect))
         lines.append(f"| {' | '.join(map(cell, cells))} |")
     return "\n".join(["## Done", "", *lines, *_more(effects)])
 
@@ -102,7 +102,7 @@ def _days(found: Sequence[DaysLeft]) -> str:
         return ""
     lines = ["| what | used | a day | days left |", "| --- | --- | --- | --- |"]
     for one in found:
-        cells = (one.what, f"{one.used_percent:.1f} %", number(one.per_day), days(one))
+        cells = (one.what, f"{one.used_percent:.1f} %", per_day(one), days(one))
         lines.append(f"| {' | '.join(map(cell, cells))} |")
     return "\n".join(["## What runs out", "", *lines])
 
@@ -125,6 +125,17 @@ def change_of(effect: Effect) -> str:
             shown = (megabytes(before), megabytes(after)) if name == "bytes" else (number(before), number(after))
             found.append(f"{name.replace('_', ' ')} {shown[0]} → {shown[1]}")
     return ", ".join(found)
+
+
+def open_first(effects: Sequence[Effect]) -> list[Effect]:
+    """What failed, then what is not done, then the rest, each in its order: a long list is cut off at its end."""
+    place = {"failed": 0, "done": 2, "skipped": 2}
+    return sorted(effects, key=lambda effect: place.get(effect.ended, 1))
+
+
+def per_day(one: DaysLeft) -> str:
+    """What it takes a day."""
+    return megabytes(one.per_day) if one.what == "disk" and one.per_day is not None else number(one.per_day)
 
 
 def days(one: DaysLeft) -> str:

@@ -29,6 +29,8 @@ REBUILD_LOCK = timedelta(minutes=5)
 #: Before it begins, no transaction may be older.
 OLDER = timedelta(seconds=10)
 MOST_LOCK_TRIES, MOST_REBUILDS, MOST_PAUSES = 3, 2, 8
+#: What it does already needs nobody to be woken up.
+AUTOVACUUM = "autovacuum worker"
 #: The server's clock and ours end the window at times so close.
 A_MOMENT = timedelta(seconds=1)
 Keep = Callable[[Effect], None]
@@ -105,7 +107,8 @@ class Window:
         if left <= timedelta(0) or not fits(action, left):
             return self._end(action, "postponed", "the window is over" if left <= timedelta(0) else "does not fit in")
         if waits := self._would_wait(worker, action):
-            return self._later(action, attempt, "held_back", waits)
+            done_for_us = action.light and AUTOVACUUM in waits
+            return self._later(action, attempt, "skipped" if done_for_us else "held_back", waits)
         self._clean_up(worker, action)  # a server that was restarted under an earlier attempt kept what that left
         try:
             self._attempt(worker, action, attempt, left)
@@ -123,6 +126,9 @@ class Window:
 
     def _attempt(self, worker: Worker, action: Action, attempt: int, left: timedelta) -> None:
         began, before = datetime.now(UTC), worker.measure(action)
+        if action.kind == "drop_leftover" and before.get("valid"):
+            self._end(action, "skipped", "it is valid by now: somebody has rebuilt it", attempt)
+            return
         lock = self._policy.lock_timeout if action.kind != "reindex" else REBUILD_LOCK
         clock, what = time.monotonic(), f"{action.kind} of {action.target}"
         with self._guard.at_work(worker):
@@ -145,8 +151,8 @@ class Window:
         """Whom an action would wait for, or work in vain for; empty where nobody."""
         if action.held_since is not None and worker.still_open(action.held_pid, action.held_since):
             return action.held_by
-        if action.light:
-            return ""
+        if (at_it := worker.at_it_already(action, self._guard.busy)) or action.light:
+            return at_it
         return "; ".join(worker.in_the_way(action, self._guard.busy, OLDER)[:3])
 
     def _later(self, action: Action, attempt: int, ended: Ended, why: str) -> bool:

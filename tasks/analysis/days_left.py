@@ -73,6 +73,11 @@ def _days(left: float, per_day: float | None) -> float | None:
     return max(0.0, left) / per_day if per_day else None
 
 
+def until(now: datetime, history: Sequence[Measurement]) -> list[Measurement]:
+    """A history without what a clock that was ahead has measured: beside that all the rest would be long ago."""
+    return [one for one in history if one.at <= now]
+
+
 def burn(history: Sequence[Measurement]) -> tuple[float, datetime | None] | None:
     """What a counter gains a day, and since when that is so, where it has changed. None for too short a history."""
     if not history:

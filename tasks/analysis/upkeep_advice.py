@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from tasks.analysis.days_left import MULTIXACTS, TRANSACTION_IDS
 from tasks.analysis.upkeep_needs import Need
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_facts import Facts, Holder
@@ -20,6 +21,10 @@ MANY_XIDS = 1_000_000
 FULL_PERCENT = 80.0
 HIT_RATIO = 0.95
 FORCED = 0.5
+#: The ages at which autovacuum freezes a table, whatever it is switched to; and PostgreSQL's defaults of them.
+FREEZES_AT = (
+    (TRANSACTION_IDS, "autovacuum_freeze_max_age", 200e6), (MULTIXACTS, "autovacuum_multixact_freeze_max_age", 400e6),
+)  # fmt: skip
 
 
 def held_back(facts: Facts, needed: Sequence[Need]) -> Iterator[Advice]:
@@ -44,7 +49,7 @@ def tuning(facts: Facts, days_left: Sequence[DaysLeft], policy: MaintenancePolic
     yield from _flags(facts)
     yield from _full(facts)
     for one in days_left:
-        if one.days is not None and one.days <= policy.horizon_days:
+        if one.days is not None and one.days <= policy.horizon_days and not _is_kept_young(one, facts):
             yield Advice(
                 kind="buy" if one.what.startswith("disk") else "tune", subject=one.what,
                 what=f"{one.used_percent:.0f} % used; at today's burn it ends in {one.days:.0f} days",
@@ -55,6 +60,14 @@ def tuning(facts: Facts, days_left: Sequence[DaysLeft], policy: MaintenancePolic
                 kind="tune", subject=one.what, what=f"{one.used_percent:.0f} % used; how fast is not known yet",
                 way_out=_way_out(one),
             )  # fmt: skip
+
+
+def _is_kept_young(one: DaysLeft, facts: Facts) -> bool:
+    """Whether ids are younger than autovacuum lets them become: a busy database burns much and reaches no end."""
+    for what, setting, default in FREEZES_AT:
+        if one.what.startswith(what):
+            return one.used < float(facts.server.settings.get(setting, default))
+    return False
 
 
 def _way_out(one: DaysLeft) -> str:

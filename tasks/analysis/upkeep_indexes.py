@@ -82,6 +82,11 @@ def bloat(index: IndexFacts, policy: MaintenancePolicy) -> str:
     return f"{wasted:.0f} % of {megabytes(index.bytes)} is bloat ({how})"
 
 
+def wants(index: IndexFacts, policy: MaintenancePolicy) -> bool:
+    """Whether an index is left over, broken or bloated."""
+    return is_leftover(index) or is_broken(index) or bool(bloat(index, policy))
+
+
 def wasted_bytes(index: IndexFacts) -> int:
     """What a rebuild would give back."""
     share = 1 - index.density / 100 if index.density is not None else (estimated_bloat(index) or 0) / 100

@@ -17,7 +17,7 @@ from tasks.analysis.units import megabytes
 from tasks.analysis.upkeep_advice import held_back, tuning
 from tasks.analysis.upkeep_needs import Need, needs
 from tasks.estate.maintenance import MaintenancePolicy
-from tasks.maintenance_facts import Facts, IndexFacts
+from tasks.maintenance_facts import Facts, IndexFacts, ServerFacts
 from tasks.maintenance_models import Action, DaysLeft, MaintenancePlan, StatementChange
 
 VACUUM_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
@@ -26,6 +26,8 @@ REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for old
 SKIPS_THE_MARK = "SKIP_DATABASE_STATS"
 #: Bytes a second, until the ledger knows better.
 SPEEDS = {"vacuum": 60e6, "analyze": 120e6, "reindex": 25e6, "drop_leftover": 1e9}
+#: What a tired person is to see first, first.
+SEVEREST = ("error", "warning", "info")
 #: A rebuild writes the new index and as much again into the log.
 LOGGED_AGAIN = 2.0
 
@@ -38,7 +40,7 @@ def plan(
     """The whole plan of what was seen."""
     pace = {**SPEEDS, **(speeds or {})}
     needed = needs(facts.tables, policy, facts.holders, counters_lost)
-    of_tables, rebuilds = _tables(needed, facts.server.version, pace), _rebuilds(facts.indexes, policy, pace)
+    of_tables, rebuilds = _tables(needed, facts.server, pace), _rebuilds(facts.indexes, policy, pace)
     ordered = arranged([*of_tables, *_leftovers(facts.indexes), *rebuilds], facts, policy)
     said = (
         *held_back(facts, needed),
@@ -49,7 +51,8 @@ def plan(
     own = [table for table in facts.tables if not table.is_system]
     return MaintenancePlan(
         database=database, at=facts.server.at, actions=ordered, days_left=tuple(days_left),
-        advice=said, statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
+        advice=tuple(sorted(said, key=lambda one: SEVEREST.index(one.severity))),
+        statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
         digest=digest(ordered), tables=len(own),
         healthy=len(own) - len({action.table for action in ordered} & {table.name for table in own}),
     )  # fmt: skip
@@ -102,7 +105,7 @@ def _in_order(actions: Sequence[Action]) -> list[Action]:
     return [action.model_copy(update={"rank": rank}) for rank, action in enumerate(ordered, 1)]
 
 
-def _tables(found: Sequence[Need], version: int, pace: dict[str, float]) -> Iterable[Action]:
+def _tables(found: Sequence[Need], server: ServerFacts, pace: dict[str, float]) -> Iterable[Action]:
     for need in found:
         if not need.table.may_maintain:
             continue
@@ -111,7 +114,7 @@ def _tables(found: Sequence[Need], version: int, pace: dict[str, float]) -> Iter
         yield Action(
             kind=kind, target=table.name, quoted=table.quoted, oid=table.oid, table=table.name,
             table_oid=table.oid,
-            statement=vacuum_statement(table.quoted, version, freeze=need.freeze, analyze=need.analyze) if need.vacuum
+            statement=vacuum_statement(table.quoted, server, freeze=need.freeze, analyze=need.analyze) if need.vacuum
             else f"ANALYZE {table.quoted}",
             reasons=need.reasons, gain=_gain(need), lock=VACUUM_LOCK, bytes=table.bytes,
             seconds=_seconds(table.bytes, pace[kind]), freeze=need.freeze, analyze=need.analyze, dead=need.dead,
@@ -120,9 +123,14 @@ def _tables(found: Sequence[Need], version: int, pace: dict[str, float]) -> Iter
         )  # fmt: skip
 
 
-def vacuum_statement(quoted: str, version: int, *, freeze: bool, analyze: bool) -> str:
-    """The statement of a VACUUM. The database's own mark of its oldest table is set once, at the end."""
-    options = ["FREEZE"] * freeze + ["ANALYZE"] * analyze + [SKIPS_THE_MARK] * (version >= 160000)
+def vacuum_statement(quoted: str, server: ServerFacts, *, freeze: bool, analyze: bool) -> str:
+    """The statement of a VACUUM. The database's own mark of its oldest table is set once, at the end.
+
+    Cutting off a table's empty end takes ACCESS EXCLUSIVE. The primary gives way at once to whoever waits; a replica
+    that replays it cancels its queries. https://www.postgresql.org/docs/18/hot-standby.html#HOT-STANDBY-CONFLICT
+    """
+    options = ["FREEZE"] * freeze + ["ANALYZE"] * analyze + ["TRUNCATE FALSE"] * (server.replicas > 0)
+    options += [SKIPS_THE_MARK] * (server.version >= 160000)
     return f"VACUUM ({', '.join(options)}) {quoted}" if options else f"VACUUM {quoted}"
 
 

@@ -114,12 +114,39 @@ class Postgres:
             return list(connection.execute(text(statement), parameters))
 
 
-def masked(query: str) -> str:
-    """The beginning of a statement on one line, with every literal masked: literals are data."""
-    text = re.sub(r"\$(\w*)\$.*?(\$\1\$|\Z)", "?", query, flags=re.DOTALL)
-    text = re.sub(r"'(?:[^']|'')*('|\Z)", "?", text)
-    text = re.sub(r"\b\d+(\.\d+)?\b", "?", text)
-    return " ".join(text.split())[:QUERY_SHOWN]
+#: What a statement is made of that hides or holds a literal, as PostgreSQL's lexer reads it, from left to right: a
+#: comment may hold a quote, a quoted name too, and E'…' escapes one. What does not end, ends with the text.
+#: https://www.postgresql.org/docs/18/sql-syntax-lexical.html
+_LEXEMES = re.compile(
+    r"""
+    (?P<comment> --[^\n]* | /\* )
+    | (?P<name> (?:\bU&)? "(?:[^"]|"")*(?:"|\Z) )
+    | (?P<literal> \bE'(?:[^'\\]|''|\\.)*(?:'|\Z) | (?:\b(?:U&|B|X|N))?'(?:[^']|'')*(?:'|\Z)
+                 | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z) | \b\d+(?:\.\d+)?\b )
+    """, re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)  # fmt: skip
+_COMMENT_ENDS = re.compile(r"/\*|\*/")
+
+
+def masked(query: str, shown: int = QUERY_SHOWN) -> str:
+    """The beginning of a statement on one line, with every literal masked: literals are data. Without comments."""
+    parts, place = [], 0
+    while (found := _LEXEMES.search(query, place)) is not None:
+        parts.append(query[place : found.start()])
+        parts.append({"comment": " ", "name": found.group()}.get(found.lastgroup or "", "?"))
+        place = found.end() if found.group() != "/*" else _after_comment(query, found.end())
+    return " ".join("".join((*parts, query[place:])).split())[:shown]
+
+
+def _after_comment(query: str, place: int) -> int:
+    """Where a block comment ends, which may hold others."""
+    depth = 1
+    while depth:
+        found = _COMMENT_ENDS.search(query, place)
+        if found is None:
+            return len(query)
+        depth, place = depth + (1 if found.group() == "/*" else -1), found.end()
+    return place
 
 
 def _quoted(table: str) -> str:

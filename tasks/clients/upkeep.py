@@ -6,10 +6,11 @@ application takes on, since the rights to see others' sessions belong to logins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -18,7 +19,8 @@ from tasks.clients import deadlines
 from tasks.clients import upkeep_index_sql as index_sql
 from tasks.clients import upkeep_sql as sql
 from tasks.clients.postgres import masked
-from tasks.clients.statements import Statements
+from tasks.clients.statements import Statements, escaped
+from tasks.clients.upkeep_giving_way import giving_way
 from tasks.maintenance_facts import (
     ForeignKeyFacts,
     Holder,
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
 APPLICATION = "caretaker-look"
 #: As the login user: ``ALTER ROLE … SET role`` would take pg_monitor away.
 AS_LOGIN = {"role": "none"}
+#: Of pg_stat_statements: the first version with all that is read, and the first that tells since when it counts each.
+STATEMENTS_LEAST, STATEMENTS_SINCE = (1, 9), (1, 11)
+#: So much of a statement tells it from others that begin with the same columns.
+STATEMENT_SHOWN = 200
+GivingWay = Callable[[], AbstractContextManager[None]]
 
 
 class Upkeep:
@@ -61,7 +68,7 @@ class Upkeep:
             with translated("making the session read-only", self.where):
                 given = connection.execute(text(sql.READ_ONLY)).scalar_one()
                 connection.execute(text(sql.BE_READ_ONLY))
-            yield Look(connection, self.where, given == "on")
+            yield Look(connection, self.where, given == "on", partial(giving_way, engine, self.where, connection))
 
     @cached_property
     def where(self) -> str:
@@ -72,11 +79,14 @@ class Upkeep:
 
 
 class Look(Statements):
-    """What one session can tell. Not to be used by two threads at once."""
+    """What one session can tell. Not to be used by two threads at once.
 
-    def __init__(self, connection: Connection, where: str, read_only: bool) -> None:
+    ``giving_way``: while inside, a measurement that somebody waits for is broken off.
+    """
+
+    def __init__(self, connection: Connection, where: str, read_only: bool, giving_way: GivingWay) -> None:
         super().__init__(connection, where, deadlines.MEASUREMENT)
-        self._server_is_read_only = read_only
+        self._server_is_read_only, self.giving_way = read_only, giving_way
 
     def server(self) -> ServerFacts:
         """The server and the database as a whole; of one in recovery, only that it is."""
@@ -110,9 +120,8 @@ class Look(Statements):
 
     def indexes(self, version: int) -> list[IndexFacts]:
         """Every index of the application's tables."""
-        right = index_sql.MAY_MAINTAIN if version >= 170000 else index_sql.MAY_MAINTAIN_BEFORE_17
         last = index_sql.LAST_SCAN if version >= 160000 else "NULL::timestamptz"
-        statement = index_sql.INDEXES.format(maintain=right, last_scan=last)
+        statement = index_sql.INDEXES.format(last_scan=last)
         return [_index(row) for row in self._rows("looking at the indexes", statement)]
 
     def foreign_keys(self) -> list[ForeignKeyFacts]:
@@ -125,51 +134,70 @@ class Look(Statements):
             for row in rows
         ]
 
-    def sequences(self) -> list[SequenceFacts]:
-        """Every sequence that was used and that counts up."""
-        return [_sequence(row) for row in self._rows("looking at the sequences", sql.SEQUENCES)]
+    def sequences(self) -> tuple[list[SequenceFacts], dict[str, str]]:
+        """Every sequence that was used; and those that could not be read, each with the reason."""
+        rows = self._rows("looking at the sequences", sql.SEQUENCES)
+        unseen = {row.name: row.why_unseen for row in rows if row.why_unseen}
+        return [_sequence(row) for row in rows if not row.why_unseen], unseen
 
     def holders(self) -> list[Holder]:
         """What keeps VACUUM from removing rows, the oldest first."""
         return [_holder(row) for row in self._rows("looking for what holds VACUUM back", sql.HOLDERS)]
 
-    def statements(self, version: int) -> StatementsSnapshot | None:
-        """What pg_stat_statements has counted; None where it is not installed."""
-        schema = self.statistics_schema()
-        if schema is None:
+    def statements(self) -> StatementsSnapshot | None:
+        """What pg_stat_statements has counted; None where it cannot be read."""
+        schema, version = self._extension("pg_stat_statements")
+        if schema is None or self.why_no_statistics():
             return None
-        since = "min(stats_since)" if version >= 170000 else "NULL::timestamptz"
+        since = "min(stats_since)" if version >= STATEMENTS_SINCE else "NULL::timestamptz"
         rows = self._rows("reading pg_stat_statements", sql.STATEMENTS.format(schema=schema, since=since))
         reset = self._one("reading pg_stat_statements_info", sql.STATEMENTS_RESET.format(schema=schema))[0]
         now = self._one("reading the clock", "SELECT clock_timestamp()")[0]
         return StatementsSnapshot(at=_utc(now), reset=_utc_or_none(reset), statements=tuple(map(_statement, rows)))
 
     def statistics_schema(self) -> str | None:
-        """The schema of pg_stat_statements; None where it is not installed."""
-        return self._schema_of("pg_stat_statements")
+        """The schema of pg_stat_statements; None where it cannot be read."""
+        return None if self.why_no_statistics() else self._extension("pg_stat_statements")[0]
+
+    def why_no_statistics(self) -> str:
+        """How pg_stat_statements could be read; empty where it can. The server's upgrade does not bring its own."""
+        schema, version = self._extension("pg_stat_statements")
+        if schema is None:
+            return "CREATE EXTENSION pg_stat_statements"
+        if version < STATEMENTS_LEAST:
+            return "ALTER EXTENSION pg_stat_statements UPDATE"
+        if not self._rows("asking whether pg_stat_statements is loaded", sql.STATEMENTS_ARE_LOADED):
+            return "add pg_stat_statements to shared_preload_libraries, and restart"
+        return ""
 
     def pgstattuple(self) -> str | None:
         """The schema of pgstattuple; None where it is not installed or may not be run."""
-        schema = self._schema_of("pgstattuple")
-        if schema is None:
-            return None
-        may = self._one("asking for the right to run pgstattuple", sql.MAY_MEASURE, schema=schema.strip('"'))[0]
+        schema, _ = self._extension("pgstattuple")
+        may = schema and self._one("asking for the right to run pgstattuple", sql.MAY_MEASURE)[0]
         return schema if may else None
 
     def measure_index(self, index: IndexFacts, schema: str) -> float | None:
-        """The share of an index's pages that a fresh build would need, in percent. Reads it whole."""
+        """The share of an index's pages that a fresh build would need, in percent. Reads it whole, ``giving_way``."""
         statement = index_sql.MEASURE_INDEX.format(schema=schema)
-        found = self._one(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)[0]
-        return None if found is None else float(found)
+        rows = self._rows(f"measuring {index.name}", statement, oid=index.oid, fillfactor=index.fillfactor)
+        return _share(rows)
 
-    def measure_table(self, table: TableFacts, schema: str) -> float:
-        """The share of a table that is free or dead, in percent. Skips what is all-visible."""
-        row = self._one(f"measuring {table.name}", sql.MEASURE_TABLE.format(schema=schema), oid=table.oid)
-        return float(row.free)
+    def measure_table(self, table: TableFacts, schema: str) -> float | None:
+        """The share of a table that is free or dead, in percent. Skips what is all-visible, and is ``giving_way``."""
+        statement = sql.MEASURE_TABLE.format(schema=schema)
+        return _share(self._rows(f"measuring {table.name}", statement, oid=table.oid))
 
-    def _schema_of(self, extension: str) -> str | None:
-        found = self._rows(f"looking for {extension}", sql.EXTENSION_SCHEMA, name=extension)
-        return str(found[0][0]) if found else None
+    def _extension(self, name: str) -> tuple[str | None, tuple[int, ...]]:
+        """The schema of an extension, as a statement's text takes it, and its version; None where it is of no use."""
+        found = self._rows(f"looking for {name}", sql.EXTENSION, name=name)
+        if not found:
+            return None, ()
+        return escaped(found[0].schema), tuple(int(part) for part in re.findall(r"\d+", found[0].version))
+
+
+def _share(rows: list[Any]) -> float | None:
+    """What a measurement gave; None where its object is empty, or gone."""
+    return float(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
 def _table(row: Any) -> TableFacts:
@@ -185,7 +213,7 @@ def _table(row: Any) -> TableFacts:
 def _index(row: Any) -> IndexFacts:
     return IndexFacts(
         oid=row.oid, name=row.name, quoted=row.quoted, table=row.table_name, table_oid=row.table_oid, method=row.method,
-        columns=tuple(row.columns), shape=row.shape, definition=row.definition, bytes=row.bytes, pages=row.pages,
+        columns=tuple(row.columns), shape=row.shape, bytes=row.bytes, pages=row.pages,
         tuples=row.tuples, entry_width=row.width or 0, distinct=row.distinct_keys, fillfactor=row.fillfactor,
         unique=row.is_unique, constraint=row.is_constraint, valid=row.valid, building=row.building, scans=row.scans,
         last_scan=_utc_or_none(row.last_scan), may_maintain=row.may_maintain,
@@ -195,8 +223,9 @@ def _index(row: Any) -> IndexFacts:
 def _sequence(row: Any) -> SequenceFacts:
     narrow = row.type_most is not None and row.type_most < row.most
     return SequenceFacts(
-        name=row.name, last=row.last, step=row.step, cycles=row.cycles, column=row.column_name,
-        limit=row.type_most if narrow else row.most, why_limit=row.column_name if row.type_most is not None else "",
+        name=row.name, last=int(row.last), step=row.step, cycles=row.cycles, column=row.column_name,
+        limit=int(row.type_most if narrow else row.most),
+        why_limit=row.column_name if row.type_most is not None else "",
     )  # fmt: skip
 
 
@@ -218,7 +247,7 @@ def _holder(row: Any) -> Holder:
 
 def _statement(row: Any) -> StatementFacts:
     return StatementFacts(
-        id=row.id, text=masked(row.text)[:200], calls=row.calls, total_ms=row.total_ms, rows=row.rows,
+        id=row.id, text=masked(row.text, STATEMENT_SHOWN), calls=row.calls, total_ms=row.total_ms, rows=row.rows,
         blocks_read=row.blocks_read, blocks_hit=row.blocks_hit, since=_utc_or_none(row.since),
     )  # fmt: skip
 

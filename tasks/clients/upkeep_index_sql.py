@@ -7,8 +7,11 @@ whole under ACCESS SHARE.
 from __future__ import annotations
 
 #: ``shape`` is all that makes two indexes the same but the columns of their key: kind, classes, collations, order,
-#: expressions, predicate, included columns. ``width`` is the mean width of an entry as pg_stats knows it, ``distinct``
-#: the number of distinct keys of an index on one column.
+#: expressions, predicate, included columns. Expressions are compared as trees: ``pg_get_expr`` waits for whoever has
+#: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, NULL
+#: where it does not know a column, ``distinct``
+#: the number of distinct keys of an index on one column. ``may_maintain``: MAINTAIN is enough for a rebuild, and what a
+#: broken-off one leaves is dropped by an owner alone. An exclusion constraint's cannot be rebuilt concurrently.
 INDEXES = """
 WITH known AS MATERIALIZED (
     SELECT schemaname, tablename, attname, avg_width, n_distinct, null_frac FROM pg_stats WHERE NOT inherited)
@@ -17,10 +20,10 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
        tn.nspname || '.' || t.relname AS table_name, i.indrelid::int8 AS table_oid, m.amname AS method,
        (i.indkey::int2[])[0:i.indnkeyatts - 1] AS columns,
        concat_ws(' ', m.amname, i.indclass::text, i.indcollation::text, i.indoption::text,
-                 pg_get_expr(i.indexprs, i.indrelid), 'where ' || pg_get_expr(i.indpred, i.indrelid),
+                 regexp_replace(i.indexprs::text, '\\:location -?[0-9]+', '', 'g'),
+                 'where ' || regexp_replace(i.indpred::text, '\\:location -?[0-9]+', '', 'g'),
                  'include ' || nullif((i.indkey::int2[])[i.indnkeyatts:]::text, '{{}}'),
                  CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END) AS shape,
-       pg_get_indexdef(i.indexrelid) AS definition,
        c.relpages::int8 * current_setting('block_size')::int8 AS bytes, c.relpages AS pages,
        greatest(c.reltuples, 0)::float8 AS tuples,
        w.width, CASE WHEN i.indnkeyatts = 1 AND i.indnatts = 1 THEN w.distinct_keys END AS distinct_keys,
@@ -32,7 +35,7 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
        i.indisvalid AND i.indisready AND i.indislive AS valid,
        EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid) AS building,
        coalesce(pg_stat_get_numscans(c.oid), 0) AS scans, {last_scan} AS last_scan,
-       ({maintain}) AS may_maintain
+       pg_has_role(t.relowner, 'USAGE') AND NOT i.indisexclusion AS may_maintain
   FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i'
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -40,7 +43,7 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
   JOIN pg_namespace tn ON tn.oid = t.relnamespace
   JOIN pg_am m ON m.oid = c.relam
   LEFT JOIN LATERAL (
-       SELECT sum(coalesce(s.avg_width * (1 - s.null_frac), 8))::float8 AS width,
+       SELECT CASE WHEN count(*) = count(s.attname) THEN sum(s.avg_width * (1 - s.null_frac)) END::float8 AS width,
               max(CASE WHEN s.n_distinct < 0 THEN -s.n_distinct * greatest(t.reltuples, 0)
                        ELSE s.n_distinct END)::float8 AS distinct_keys
          FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(number, place)
@@ -54,15 +57,11 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
 """
 #: Since PostgreSQL 16.
 LAST_SCAN = "pg_stat_get_lastscan(c.oid)"
-#: As for tables: whoever may VACUUM a table may REINDEX what is on it; DROP needs its owner.
-MAY_MAINTAIN = "has_table_privilege(t.oid, 'MAINTAIN') OR pg_has_role(t.relowner, 'USAGE')"
-MAY_MAINTAIN_BEFORE_17 = "pg_has_role(t.relowner, 'USAGE')"
-
-#: Reads the index whole. The share of its pages that a fresh build would need, in percent.
+#: Reads the index whole; no row for one that is gone. The share of its pages that a fresh build would need, in percent.
 MEASURE_INDEX = """
 SELECT (100.0 * x.leaf_pages * CASE WHEN x.avg_leaf_density = 'NaN' THEN 0 ELSE x.avg_leaf_density END
         / nullif((x.leaf_pages + x.empty_pages + x.deleted_pages) * CAST(:fillfactor AS float8), 0))::float8
-  FROM {schema}.pgstatindex(CAST(:oid AS oid)::regclass) x
+  FROM pg_class c, LATERAL {schema}.pgstatindex(c.oid::regclass) x WHERE c.oid = CAST(:oid AS oid)
 """
 
 #: A foreign key whose columns no valid whole index of its table begins with: a delete in the parent reads the child.

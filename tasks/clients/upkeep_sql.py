@@ -17,7 +17,8 @@ SELECT clock_timestamp() AS at, current_setting('server_version_num')::int AS ve
        pg_is_in_recovery() AS in_recovery,
        EXISTS (SELECT FROM pg_stat_wal_receiver) OR CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
             THEN pg_is_in_recovery() AND current_setting('primary_conninfo') <> '' ELSE false END AS is_replica,
-       pg_has_role('pg_read_all_stats', 'USAGE') AS monitors, session_user::text AS user,
+       pg_has_role('pg_read_all_stats', 'USAGE') AND has_function_privilege('pg_ls_waldir()', 'EXECUTE') AS monitors,
+       session_user::text AS user,
        pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE') AS owns_database,
        (SELECT array_agg(extname::text ORDER BY extname) FROM pg_extension) AS extensions,
        pg_database_size(current_database()) AS database_bytes,
@@ -48,13 +49,15 @@ SELECT (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn)
 SETTINGS = """
 SELECT name, current_setting(name) AS value FROM pg_settings
  WHERE name IN ('autovacuum', 'track_counts', 'autovacuum_vacuum_scale_factor', 'autovacuum_freeze_max_age',
+                'autovacuum_multixact_freeze_max_age',
                 'autovacuum_vacuum_cost_delay', 'autovacuum_max_workers', 'random_page_cost', 'shared_buffers',
                 'maintenance_work_mem', 'work_mem', 'max_wal_size', 'idle_in_transaction_session_timeout',
                 'track_io_timing', 'block_size')
 """
 
 #: Heap tables, materialized views and partitioned parents, and the catalogues of this database. ``{maintain}`` is the
-#: right to VACUUM, which has a privilege of its own since PostgreSQL 17. pg_stats tells of readable columns only.
+#: right to VACUUM, which has a privilege of its own since PostgreSQL 17. pg_stats tells of readable columns
+#: only, and of none where row security holds for us.
 TABLES = """
 WITH known AS MATERIALIZED (
     SELECT schemaname, tablename, count(*) AS columns, sum(avg_width * (1 - null_frac)) AS width
@@ -75,7 +78,7 @@ SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, format('%I.%I'
        CASE WHEN c.relkind = 'p' THEN 0 ELSE greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)) END AS mxid_age,
        (SELECT count(*) FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget IS DISTINCT FROM 0
-           AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+           AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND NOT row_security_active(c.oid)
            AND EXISTS (SELECT FROM pg_type y WHERE y.oid = a.atttypid AND y.typtype <> 'p')) AS columns,
        coalesce(k.columns, 0) AS columns_known, coalesce(k.width, 0)::float8 AS row_width,
        n.nspname = 'pg_catalog' AS is_system,
@@ -91,26 +94,40 @@ _OWNS = "pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_dat
 MAY_MAINTAIN = f"has_table_privilege(c.oid, 'MAINTAIN') OR {_OWNS}"
 MAY_MAINTAIN_BEFORE_17 = f"pg_has_role(c.relowner, 'USAGE') OR {_OWNS}"
 
-#: ``last_value`` is NULL where a sequence was never used, or may not be read.
+#: Sequences as they count up: of one that counts down, how far it is from its beginning. ``why_unseen``: reading one's
+#: last value waits for whoever has locked it, with the table that is being altered, and needs a right.
 SEQUENCES = """
-SELECT s.schemaname || '.' || s.sequencename AS name, s.last_value AS last, s.increment_by AS step, s.cycle AS cycles,
-       s.max_value AS most, coalesce(o.name, '') AS column_name,
-       CASE o.type WHEN 'int2' THEN 32767 WHEN 'int4' THEN 2147483647 END::int8 AS type_most
-  FROM pg_sequences s
+WITH locked AS MATERIALIZED (
+    SELECT l.relation FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+     WHERE l.locktype = 'relation' AND l.mode IN ('ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+), found AS MATERIALIZED (
+    SELECT c.oid, n.nspname || '.' || c.relname AS name, q.*,
+           CASE WHEN NOT has_sequence_privilege(c.oid, 'SELECT,USAGE') THEN 'no right to read it'
+                WHEN c.oid IN (SELECT relation FROM locked) THEN 'somebody has locked it' END AS why_unseen
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence q ON q.seqrelid = c.oid
+     WHERE n.nspname !~ '^pg_')
+SELECT f.name, f.seqincrement AS step, f.seqcycle AS cycles, f.why_unseen, coalesce(o.name, '') AS column_name,
+       CASE WHEN f.seqincrement > 0 THEN v.last ELSE f.seqmax - v.last END::numeric AS last,
+       CASE WHEN f.seqincrement > 0 THEN f.seqmax ELSE f.seqmax::numeric - f.seqmin END AS most,
+       CASE WHEN f.seqincrement < 0 THEN NULL WHEN o.type = 'int2' THEN 32767 WHEN o.type = 'int4' THEN 2147483647
+            END::int8 AS type_most
+  FROM found f
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN f.why_unseen IS NULL THEN pg_sequence_last_value(f.oid) END::numeric AS last) v
   LEFT JOIN LATERAL (
        SELECT c.oid::regclass || '.' || a.attname AS name, y.typname::text AS type
          FROM (SELECT d.refobjid AS relation, d.refobjsubid AS number FROM pg_depend d
                 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-                  AND d.deptype IN ('a', 'i') AND d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass
+                  AND d.deptype IN ('a', 'i') AND d.objid = f.oid
                 UNION
                SELECT v.adrelid, v.adnum FROM pg_depend d JOIN pg_attrdef v ON v.oid = d.objid
                 WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
-                  AND d.refobjid = format('%I.%I', s.schemaname, s.sequencename)::regclass) f
-         JOIN pg_class c ON c.oid = f.relation
-         JOIN pg_attribute a ON a.attrelid = f.relation AND a.attnum = f.number
+                  AND d.refobjid = f.oid) x
+         JOIN pg_class c ON c.oid = x.relation
+         JOIN pg_attribute a ON a.attrelid = x.relation AND a.attnum = x.number
          JOIN pg_type y ON y.oid = a.atttypid
         ORDER BY CASE y.typname WHEN 'int2' THEN 1 WHEN 'int4' THEN 2 ELSE 3 END LIMIT 1) o ON true
- WHERE s.schemaname !~ '^pg_' AND s.last_value IS NOT NULL AND s.increment_by > 0
+ WHERE v.last IS NOT NULL OR f.why_unseen IS NOT NULL
  ORDER BY 1
 """
 
@@ -138,20 +155,28 @@ SELECT 'replica', coalesce(application_name, pid::text), NULL, NULL, age(backend
  ORDER BY xid_age DESC NULLS LAST
 """
 
-EXTENSION_SCHEMA = """
-SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = :name
+#: One in a schema that may not be used is of no use.
+EXTENSION = """
+SELECT quote_ident(n.nspname) AS schema, e.extversion AS version
+  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+ WHERE e.extname = :name AND has_schema_privilege(n.oid, 'USAGE')
 """
-#: Only what is all-visible is not read. Needs pg_stat_scan_tables, which pg_monitor is a member of.
+STATEMENTS_ARE_LOADED = "SELECT 1 FROM pg_settings WHERE name = 'pg_stat_statements.max'"
+#: Only what is all-visible is not read; no row for a table that is gone. Needs pg_stat_scan_tables, of which
+#: pg_monitor is a member.
 MEASURE_TABLE = """
-SELECT dead_tuple_count::int8 AS dead, (approx_free_percent + dead_tuple_percent)::float8 AS free
-  FROM {schema}.pgstattuple_approx(CAST(:oid AS oid)::regclass)
+SELECT (x.approx_free_percent + x.dead_tuple_percent)::float8 AS free
+  FROM pg_class c, LATERAL {schema}.pgstattuple_approx(c.oid::regclass) x WHERE c.oid = CAST(:oid AS oid)
 """
 MAY_MEASURE = """
-SELECT coalesce(bool_and(has_function_privilege(p.oid, 'EXECUTE')), false) FROM pg_proc p
- WHERE p.pronamespace = CAST(:schema AS regnamespace) AND p.proname IN ('pgstattuple_approx', 'pgstatindex')
+SELECT coalesce(bool_and(has_function_privilege(p.oid, 'EXECUTE')), false)
+  FROM pg_extension e
+  JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass
+  JOIN pg_proc p ON p.oid = d.objid
+ WHERE e.extname = 'pgstattuple' AND p.proname IN ('pgstattuple_approx', 'pgstatindex')
 """
 
-#: Top statements of this database; of other users' text only with pg_read_all_stats. ``{since}``: PostgreSQL 17.
+#: Top statements of this database; of other users' text only with pg_read_all_stats. ``{since}``: version 1.11.
 STATEMENTS = """
 SELECT queryid::text AS id, min(query) AS text, sum(calls)::int8 AS calls, sum(total_exec_time)::float8 AS total_ms,
        sum(rows)::int8 AS rows, sum(shared_blks_read)::int8 AS blocks_read, sum(shared_blks_hit)::int8 AS blocks_hit,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+CHOOSE_EVERY_SECONDS = 5.0
+
+
 @dataclass(frozen=True)
 class Sample:
     """One look of the guard. ``at`` is on the clock of ``time.monotonic``; ``counters``: calls and milliseconds."""
@@ -45,17 +48,26 @@ class Watch(Statements):
         super().__init__(connection, where, None)
         self._schema = schema
         self._watched: list[str] = []
+        self._chosen = 0.0
 
     def choose(self) -> None:
         """Choose the statements whose latency is watched: those of the application that run most."""
         if self._schema is not None:
-            rows = self._rows("choosing the statements to watch", sql.WATCHED.format(schema=self._schema))
+            statement = sql.WATCHED.format(schema=self._schema, most=sql.MOST_WATCHED)
+            rows = self._rows("choosing the statements to watch", statement)
             self._watched = [row[0] for row in rows]
+        self._chosen = time.monotonic()
+
+    def _choose_more(self) -> None:
+        """Choose anew as long as there are few: counters that were reset before we came know nothing of the load."""
+        if len(self._watched) < sql.MOST_WATCHED and time.monotonic() - self._chosen >= CHOOSE_EVERY_SECONDS:
+            self.choose()
 
     def sample(self, ours: Sequence[int]) -> Sample:
         """Everything that the guard judges by."""
         counters = None
         if self._schema is not None:
+            self._choose_more()
             statement = sql.COUNTERS.format(schema=self._schema)
             rows = self._rows("reading the latencies", statement, ids=self._watched)
             counters = {row.id: (row.calls, row.total_ms) for row in rows}

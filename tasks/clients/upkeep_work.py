@@ -27,6 +27,13 @@ SESSION = {
 }  # fmt: skip
 
 
+#: Limits that somebody may have set for the application's sessions: a VACUUM takes longer, and a worker waits for its
+#: turn. By name, since the first is of PostgreSQL 17.
+UNLIMITED = """
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout', 'idle_session_timeout')
+"""
+
+
 class Workshop:
     """Opens the sessions that work on one database. ``statistics_schema`` is that of pg_stat_statements, if any."""
 
@@ -56,4 +63,6 @@ class Workshop:
         with translated("connecting", engines.where(url)):
             connection = engine.connect()
         with connection:
+            with translated("lifting the session's limits", engines.where(url)):
+                connection.exec_driver_sql(UNLIMITED)
             yield connection, engines.where(url)

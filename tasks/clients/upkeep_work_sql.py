@@ -32,18 +32,32 @@ SELECT /* caretaker */ format('%I.%I', n.nspname, c.relname) AS quoted, n.nspnam
  ORDER BY 1
 """
 #: Transactions that a REINDEX CONCURRENTLY would wait for, the oldest first: those with a snapshot, and those that hold
-#: a lock on the table with which one may write to it.
+#: any lock on the table, though they have only read it: before the old index is dropped, it waits for these too.
 IN_THE_WAY = """
-SELECT /* caretaker */ a.pid, coalesce(a.usename::text, '') AS of_user, coalesce(a.state, '') AS state,
-       a.xact_start AS since
+SELECT /* caretaker */ 'pid ' || a.pid AS name, coalesce(a.usename::text, '') AS of_user,
+       coalesce(a.state, '') AS state, a.xact_start AS since
   FROM pg_stat_activity a
  WHERE a.datname = current_database() AND a.pid <> ALL(:ours) AND a.pid <> pg_backend_pid()
    AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - make_interval(secs => :seconds)
    AND (a.backend_xmin IS NOT NULL OR EXISTS (
         SELECT FROM pg_locks l
-         WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.relation = CAST(:table_oid AS oid)
-           AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')))
- ORDER BY a.xact_start
+         WHERE l.pid = a.pid AND l.granted AND l.locktype = 'relation' AND l.relation = CAST(:table_oid AS oid)))
+UNION ALL
+SELECT 'transaction ' || p.gid, p.owner::text, 'prepared', p.prepared FROM pg_prepared_xacts p
+ WHERE p.database = current_database() AND EXISTS (
+       SELECT FROM pg_locks l JOIN pg_locks t USING (virtualtransaction)
+        WHERE l.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.transactionid = p.transaction
+          AND l.locktype = 'relation' AND l.relation = CAST(:table_oid AS oid))
+ ORDER BY since
+"""
+#: Who vacuums, analyzes or indexes a table at this moment. Whoever waits for autovacuum for a second has it cancelled,
+#: and what it did on the indexes is lost; https://www.postgresql.org/docs/18/routine-vacuuming.html
+AT_IT_ALREADY = """
+SELECT /* caretaker */ l.pid, coalesce(a.backend_type, 'somebody') AS who
+  FROM pg_locks l JOIN pg_database d ON d.oid = l.database LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+ WHERE d.datname = current_database() AND l.locktype = 'relation' AND l.mode = 'ShareUpdateExclusiveLock'
+   AND l.granted AND l.pid <> ALL(:ours) AND l.pid <> pg_backend_pid()
+   AND l.relation IN (to_regclass(:quoted), CAST(:table_oid AS oid))
 """
 
 #: Whether a session is still in the transaction that it began then. Its process may be at its next one by now.
@@ -74,11 +88,12 @@ SELECT /* caretaker */
 PROBE = "SELECT /* caretaker */ count(*) FROM pg_class WHERE relpages > 0"
 
 #: The application's statements that ran most, by calls. COMMIT is among them: it waits for the log.
+MOST_WATCHED = 60
 WATCHED = """
 SELECT /* caretaker */ queryid::text FROM {schema}.pg_stat_statements
  WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND queryid IS NOT NULL
    AND query !~* 'caretaker|^\\s*(vacuum|analyze|reindex|drop|create|copy|begin|set |show )'
- GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 60
+ GROUP BY queryid ORDER BY sum(calls) DESC LIMIT {most}
 """
 COUNTERS = """
 SELECT /* caretaker */ queryid::text AS id, sum(calls)::int8 AS calls, sum(total_exec_time)::float8 AS total_ms

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.clients import deadlines
 from tasks.clients import upkeep_work_sql as sql
 from tasks.clients.statements import Statements
-from tasks.errors import TransientError
+from tasks.errors import NotAllowed, TransientError
 from tasks.maintenance_models import Action
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ CANCELLED, NO_LOCK = "57014", "55P03"
 LATE_CANCELS = 3
 #: What a short statement of ours may take, and how long it waits for somebody who has locked what it measures.
 SHORT, MEASURING_WAITS = deadlines.STATEMENT, timedelta(milliseconds=500)
-DROP_TAKES = timedelta(seconds=60)
+#: Whoever wants to change the table waits for a drop, and no guard looks: what takes longer is left for the next run.
+DROP_TAKES = timedelta(seconds=2)
 
 
 class BrokenOff(TransientError):
@@ -58,7 +59,8 @@ class Worker(Statements):
         try:
             self._send(statement, what)
         finally:
-            self._be_short()
+            if not self._connection.invalidated:  # what lost the session is to be told, and not that it is lost
+                self._be_short()
         return list(self._warnings)
 
     def measure(self, action: Action) -> dict[str, float]:
@@ -80,7 +82,7 @@ class Worker(Statements):
             try:
                 self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted}", DROP_TAKES, lock, 0.0, f"dropping {name}")
                 gone.append(name)
-            except (BrokenOff, NoLock) as error:
+            except (BrokenOff, NoLock, NotAllowed) as error:
                 left.append(f"{name}: {error}")
         return gone, left
 
@@ -90,7 +92,15 @@ class Worker(Statements):
             "looking for old transactions", sql.IN_THE_WAY, ours=list(ours), seconds=older.total_seconds(),
             table_oid=action.table_oid,
         )  # fmt: skip
-        return [f"pid {row.pid} ({row.of_user}, {row.state}) since {_clock(row.since)}" for row in rows]
+        return [f"{row.name} ({row.of_user}, {row.state}) since {_clock(row.since)}" for row in rows]
+
+    def at_it_already(self, action: Action, ours: Sequence[int]) -> str:
+        """Who vacuums, analyzes or indexes an action's table at this moment, in words; empty where nobody does."""
+        rows = self._rows(
+            "looking who is at it already", sql.AT_IT_ALREADY, ours=list(ours), quoted=action.quoted,
+            table_oid=action.table_oid,
+        )  # fmt: skip
+        return f"pid {rows[0].pid} ({rows[0].who}) vacuums, analyzes or indexes the table already" if rows else ""
 
     def still_open(self, pid: int, since: datetime) -> bool:
         """Whether a session's transaction that began at a time is still there."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.analysis.days_left import burn, days_left
+from tasks.analysis.days_left import burn, days_left, until
 from tasks.models import Measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,3 +92,16 @@ def test_what_does_not_grow_never_runs_out() -> None:
 
 def test_what_is_beyond_its_limit_has_no_day_left() -> None:
     assert days_left("sequence s", 120, 100, plain([float(n) for n in range(40)])).days == 0
+
+
+def test_what_a_clock_that_was_ahead_has_measured_is_left_out() -> None:
+    measured = plain([float(10 * day) for day in range(30)])
+    ahead = measured[-1].model_copy(update={"at": START + timedelta(days=3650)})
+    assert burn([*measured, ahead]) is None
+    told = days_left("ids", 0, 1000, until(measured[-1].at, [*measured, ahead]))
+    assert told.per_day == pytest.approx(10)
+
+
+@pytest.mark.parametrize("points", [0, 1, 2, 3])
+def test_too_few_points_tell_nothing(points: int) -> None:
+    assert days_left("ids", 5, 1000, plain([10.0, 20.0, 30.0][:points])).days is None

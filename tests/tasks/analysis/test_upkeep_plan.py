@@ -175,3 +175,24 @@ def test_what_runs_out_within_the_horizon_is_told(left: DaysLeft, severity: str)
 def test_what_lasts_beyond_the_horizon_is_not_told() -> None:
     lasting = DaysLeft(what="disk", used=1, limit=10, per_day=0.01, days=900)
     assert [one for one in made(days_left=[lasting]).advice if one.subject == "disk"] == []
+
+
+@pytest.mark.parametrize(
+    ("used", "settings", "told"),
+    [(90e6, {}, []), (210e6, {}, ["error"]), (210e6, {"autovacuum_freeze_max_age": "1000000000"}, [])],
+)
+def test_a_busy_database_that_autovacuum_keeps_young_alarms_nobody(
+    used: float, settings: dict[str, str], told: list[str]
+) -> None:
+    left = DaysLeft(what="transaction ids, public.t being the oldest", used=used, limit=2e9, per_day=1e8, days=20)
+    seen = facts()
+    seen = seen.model_copy(update={"server": seen.server.model_copy(update={"settings": settings})})
+    assert [one.severity for one in made(seen, days_left=[left]).advice if one.subject == left.what] == told
+
+
+def test_where_there_is_a_replica_no_vacuum_cuts_off_a_tables_end() -> None:
+    """A replica that replays that lock cancels its queries."""
+    seen = facts()
+    with_replica = seen.model_copy(update={"server": seen.server.model_copy(update={"replicas": 1})})
+    statements = [made(one).light[0].statement for one in (seen, with_replica)]
+    assert ["TRUNCATE FALSE" in statement for statement in statements] == [False, True]

@@ -142,3 +142,23 @@ def test_a_connection_string_that_is_no_url_is_bad_input_and_is_not_told():
 )  # fmt: skip
 def test_a_statement_is_shown_without_its_literals(query, shown):
     assert masked(query) == shown
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        r"ALTER ROLE app PASSWORD E'a\'hunter2'", "/* don't */ ALTER ROLE app PASSWORD 'hunter2'",
+        "-- it's the new one\nALTER ROLE app PASSWORD 'hunter2'", "/* /* ' */ ' */ ALTER ROLE app PASSWORD 'hunter2'",
+        """ALTER ROLE "o'neil" PASSWORD 'hunter2'""", "ALTER ROLE app PASSWORD $a$hunter2$a$",
+        "ALTER ROLE app PASSWORD $$hunter2 'and more$$", "ALTER ROLE app PASSWORD U&'hunter2'",
+        "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'app', password 'hunter2", "SELECT 1 -- hunter2",
+        "SELECT dblink('host=h password=hunter2')", "/* the password is hunter2",
+    ],
+)  # fmt: skip
+def test_no_literal_and_no_comment_is_shown_whatever_quotes_stand_before_it(query: str) -> None:
+    assert "hunter2" not in masked(query, 500)
+
+
+def test_what_tells_statements_apart_is_shown() -> None:
+    query = """SELECT "it's", a$b, c1 FROM "T" -- all\n WHERE d = $1 AND e = 'x' /* one */ AND f = 4.5"""
+    assert masked(query, 500) == """SELECT "it's", a$b, c1 FROM "T" WHERE d = $? AND e = ? AND f = ?"""
