@@ -75,6 +75,7 @@ class RotationMark(Frozen):
 
 #: How the reason of a reference begins that has a share of the traffic.
 SERVES = "serves "
+SERVES_ALL = f"{SERVES}100 %"
 
 
 class Reference(Frozen):
@@ -102,6 +103,11 @@ class Reference(Frozen):
     def serves(self) -> bool:
         """Whether it has a share of the traffic, as ``rotation_pins.leads`` says it."""
         return self.why.startswith(SERVES)
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether it has all the traffic."""
+        return self.why == SERVES_ALL
 
     @property
     def number(self) -> int | None:

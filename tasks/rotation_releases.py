@@ -67,5 +67,5 @@ def _serving(work: Work) -> dict[str, str]:
     return {
         one.service: one.name
         for one in ground.references
-        if one.ours and one.secret == main and one.number == target and one.why.startswith("serves 100 %")
+        if one.ours and one.secret == main and one.number == target and one.serves_all
     }

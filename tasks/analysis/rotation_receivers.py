@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from tasks.analysis.rotation import CURRENT, Unit, receivers, users_of
 from tasks.analysis.rotation_use import Blocker
 from tasks.estate import Estate
-from tasks.rotation_models import SERVES, Reference, RotationGround
+from tasks.rotation_models import Reference, RotationGround
 
 
 def unready(estate: Estate, unit: Unit, ground: RotationGround, target: int) -> tuple[Blocker, ...]:
@@ -34,7 +34,7 @@ def unready(estate: Estate, unit: Unit, ground: RotationGround, target: int) -> 
 
 def _accepts(found: Sequence[Reference], target: int) -> bool:
     """Whether one revision has all the traffic, and one of its variables holds the version."""
-    whole = all(one.why == f"{SERVES}100 %" for one in found)
+    whole = all(one.serves_all for one in found)
     return whole and any(one.pinned and one.number == target for one in found)
 
 
@@ -56,7 +56,7 @@ def _way_out(unit: Unit, found: Sequence[Reference], target: int) -> str:
 
 
 def _split(found: Iterable[Reference]) -> bool:
-    return any(one.why != f"{SERVES}100 %" for one in found)
+    return any(not one.serves_all for one in found)
 
 
 def _variables(found: Iterable[Reference]) -> list[str]:

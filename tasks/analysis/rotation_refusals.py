@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tasks.analysis.rotation import CURRENT, SHOWN, Unit, idle_user, newest_pinned, receivers, users_of
 from tasks.analysis.rotation_attempts import made_under, orphans, users_of_version
 from tasks.estate import PREVIOUS, Database, Estate
-from tasks.rotation_models import SERVES, Login, Reference, RotationGround, RotationMark
+from tasks.rotation_models import Login, Reference, RotationGround, RotationMark
 
 
 def refusals(estate: Estate, unit: Unit, ground: RotationGround, mark: RotationMark | None) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def _updated(one: Reference, number: int) -> str:
 def _split(unit: Unit, ground: RotationGround) -> Iterable[str]:
     """Services of ours of whose versions nothing can be concluded: their traffic is not at one revision."""
     serving = [one for one in ground.references if one.ours and one.serves and one.secret == unit.main]
-    whole = {one.service for one in serving if one.why == f"{SERVES}100 %"}
+    whole = {one.service for one in serving if one.serves_all}
     for name in sorted({one.service for one in serving} - set(ground.pins) - whole):
         shares = ", ".join(sorted({f"{one.name} {one.why}" for one in serving if one.service == name}))
         yield f"the traffic of {name} is split ({shares}); give all of it to one revision first"

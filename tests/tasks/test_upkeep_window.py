@@ -307,7 +307,7 @@ def test_a_session_that_the_server_ends_is_an_error_that_retrying_may_clear(kept
     with Workshop(kept.url, None).worker() as worker:
         end = threading.Timer(0.3, lambda: kept.rows(f"SELECT pg_terminate_backend({worker.pid})"))
         end.start()
-        with pytest.raises(TransientError, match="57P01.*retrying may clear this"):
+        with pytest.raises(TransientError, match=r"57P01.*retrying may clear this"):
             worker.run("SELECT pg_sleep(9)", timedelta(seconds=9), timedelta(seconds=1), 0.0, "sleeping")
         end.join()
 
