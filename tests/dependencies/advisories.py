@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from tests.dependencies.server import Answer, Request, serving
+from tests.http_server import Answer, Request, serving
 
 
 @dataclass

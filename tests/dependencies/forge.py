@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.dependencies.repositories import Repository, git
-from tests.dependencies.server import Answer, Request, serving
+from tests.http_server import Answer, Request, serving
 
 TOKEN = "ghp_test-token"
 

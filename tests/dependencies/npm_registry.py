@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.dependencies.package_index import OLD
-from tests.dependencies.server import Answer, Request, serving
+from tests.http_server import Answer, Request, serving
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no npm here")
 

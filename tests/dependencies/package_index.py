@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.dependencies.server import Answer, Request, serving
+from tests.http_server import Answer, Request, serving
 
 NOW = datetime.now(UTC)
 #: Uploaded before the projects' locks were made; when they were made; after that, and old enough; too young.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
+
+from tests.http_server import Answer, Request, serving
 
 RATE = 20
 PATH = "/internal/cache/clear"
@@ -61,27 +63,22 @@ class Sender:
             return 0
 
 
-class Provider(ThreadingHTTPServer):
+class Provider:
     """Takes the keys in ``takes`` as bearer tokens, and counts its questions."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        self.url = ""
         self.takes: set[str] = set()
         self.asked = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/me"
+    @contextmanager
+    def served(self) -> Iterator[Provider]:
+        """It answers for as long as the block runs."""
+        with serving(self._answer) as address:
+            self.url = f"{address}/me"
+            yield self
 
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Provider
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        taken = self.headers["Authorization"] in {f"Bearer {key}" for key in self.server.takes}
-        self.send_response(200 if taken else 401)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def _answer(self, request: Request) -> Answer:
+        self.asked += 1
+        taken = request.headers.get("authorization") in {f"Bearer {key}" for key in self.takes}
+        return Answer(200 if taken else 401)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -33,11 +32,9 @@ FIRST_KEY = "first-" + secrets.token_urlsafe(16)
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
     """The provider of the estate's external key."""
-    with Provider() as provider:
-        threading.Thread(target=provider.serve_forever, args=(0.02,), daemon=True).start()
+    with Provider().served() as provider:
         provider.takes = {FIRST_KEY}
         yield provider
-        provider.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -4,73 +4,40 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from tasks.clients.prefect_api import PrefectApi
 from tasks.errors import Missing, NotAllowed, OpsError, PermanentError, TransientError
+from tests.http_server import Answer, Request, serving
 
 RUN = {"id": "run-1", "state": {"type": "RUNNING", "message": None}}
 
 
-class Asked(NamedTuple):
-    """One request that came."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: Any
-
-
-class Server(ThreadingHTTPServer):
+class Server:
     """Answers with what it was given, in order; the last answer stays."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        self.url = ""
         self.answers: list[tuple[int, Any]] = []
-        self.asked: list[Asked] = []
+        self.asked: list[Request] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self._answer(None)
-
-    def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def _answer(self, body: Any) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.asked.append(Asked(self.command, self.path, headers, body))
-        status, content = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
-        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        if 300 <= status < 400:
-            self.send_header("Location", "/login")
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    def answer(self, request: Request) -> Answer:
+        self.asked.append(request)
+        status, content = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return Answer(status, body, headers={"location": "/login"} if 300 <= status < 400 else {})
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    server = Server()
+    with serving(server.answer) as address:
+        server.url = f"{address}/api"
         yield server
-        server.shutdown()
 
 
 def refused(server: Server, status: int, content: Any = b"") -> OpsError:
@@ -112,7 +79,7 @@ def test_a_run_is_made_with_its_key_parameters_and_tags(server: Server) -> None:
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("POST", "/api/deployments/d-1/create_flow_run")
     wanted = {"parameters": {"request": {"ref": "abc"}}, "idempotency_key": "key-1", "tags": ["webhook"]}
-    assert asked.body == wanted
+    assert json.loads(asked.body) == wanted
     assert "authorization" not in asked.headers
 
 
@@ -124,7 +91,7 @@ def test_what_is_not_there_is_none_for_a_run_and_missing_for_a_deployment(server
         api.deployment("deploy/app")
     server.answers = [(200, [])]
     assert api.find("key-1") is None
-    assert server.asked[-1].body["flow_runs"] == {"idempotency_key": {"any_": ["key-1"]}}
+    assert json.loads(server.asked[-1].body)["flow_runs"] == {"idempotency_key": {"any_": ["key-1"]}}
 
 
 def test_a_deployment_without_parameters_has_none(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback for the tests' index, forge and advisory database: one function from request to answer."""
+"""An HTTP server on loopback for what tests imitate, an index, a forge, an API: one function from request to answer."""
 
 from __future__ import annotations
 
