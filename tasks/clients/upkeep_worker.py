@@ -59,7 +59,8 @@ class Worker(Statements):
         try:
             self._send(statement, what)
         finally:
-            self._be_short()
+            if not self._connection.invalidated:  # what lost the session is to be told, and not that it is lost
+                self._be_short()
         return list(self._warnings)
 
     def measure(self, action: Action) -> dict[str, float]:

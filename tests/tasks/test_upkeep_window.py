@@ -302,6 +302,16 @@ def test_a_vacuum_that_was_broken_off_has_not_worked_for_nothing(dead: Kept) -> 
     assert (seen, effect.ended) == ([(1,)], "done")
 
 
+def test_a_session_that_the_server_ends_is_an_error_that_retrying_may_clear(kept: Kept) -> None:
+    """A restart under a VACUUM failed the run: what came first was hidden by what came of it."""
+    with Workshop(kept.url, None).worker() as worker:
+        end = threading.Timer(0.3, lambda: kept.rows(f"SELECT pg_terminate_backend({worker.pid})"))
+        end.start()
+        with pytest.raises(TransientError, match=r"57P01.*retrying may clear this"):
+            worker.run("SELECT pg_sleep(9)", timedelta(seconds=9), timedelta(seconds=1), 0.0, "sleeping")
+        end.join()
+
+
 # --- rebuilding ------------------------------------------------------------------------------------------------------
 
 
