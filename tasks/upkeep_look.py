@@ -29,6 +29,8 @@ from tasks.site import Site
 One = TypeVar("One", TableFacts, IndexFacts)
 #: So many suspects of each kind are measured, each is read whole, and all of it may take so long.
 MOST_MEASURED = 20
+#: ``pg_locks.waitstart``, by which the guard knows who waits for us, is there since PostgreSQL 14.
+OLDEST = 140_000
 MEASURING = timedelta(minutes=20)
 
 
@@ -56,7 +58,12 @@ def _prove(site: Site, database: Database) -> ServerFacts:
 
 
 def refuse_unfit(server: ServerFacts, database: str, instance: str) -> None:
-    """Raise Refused where no VACUUM can run."""
+    """Raise Refused where no VACUUM can run, or where the server's views are not those that are read here."""
+    if server.version < OLDEST:
+        raise Refused(
+            f"caring for {database} refused: {instance} runs PostgreSQL {server.version // 10000}, and the oldest that "
+            f"is known here is {OLDEST // 10000}; upgrade it: PostgreSQL itself has given it up"
+        )
     if server.is_replica:
         raise Refused(f"caring for {database} refused: {instance} is a read-only replica; name its primary instead")
     if server.in_recovery:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 #: ``shape`` is all that makes two indexes the same but the columns of their key: kind, classes, collations, order,
 #: expressions, predicate, included columns. Expressions are compared as trees: ``pg_get_expr`` waits for whoever has
-#: locked the table. ``width`` is the mean width of an entry as pg_stats knows it, NULL
-#: where it does not know a column, ``distinct``
-#: the number of distinct keys of an index on one column. ``may_maintain``: MAINTAIN is enough for a rebuild, and what a
-#: broken-off one leaves is dropped by an owner alone. An exclusion constraint's cannot be rebuilt concurrently.
+#: locked the table; ``indnullsnotdistinct`` is there since PostgreSQL 15. ``width`` is the mean width of an entry as
+#: pg_stats knows it, NULL where it does not know a column, ``distinct`` the number of distinct keys of an index on one
+#: column. ``may_maintain``: MAINTAIN is enough for a rebuild, and what a broken-off one leaves is dropped by an owner
+#: alone. An exclusion constraint's cannot be rebuilt concurrently.
 INDEXES = """
 WITH known AS MATERIALIZED (
     SELECT schemaname, tablename, attname, avg_width, n_distinct, null_frac FROM pg_stats WHERE NOT inherited)
@@ -23,7 +23,7 @@ SELECT i.indexrelid::int8 AS oid, n.nspname || '.' || c.relname AS name,
                  regexp_replace(i.indexprs::text, '\\:location -?[0-9]+', '', 'g'),
                  'where ' || regexp_replace(i.indpred::text, '\\:location -?[0-9]+', '', 'g'),
                  'include ' || nullif((i.indkey::int2[])[i.indnkeyatts:]::text, '{{}}'),
-                 CASE WHEN i.indnullsnotdistinct THEN 'nulls not distinct' END) AS shape,
+                 CASE WHEN (to_jsonb(i) ->> 'indnullsnotdistinct')::boolean THEN 'nulls not distinct' END) AS shape,
        c.relpages::int8 * current_setting('block_size')::int8 AS bytes, c.relpages AS pages,
        greatest(c.reltuples, 0)::float8 AS tuples,
        w.width, CASE WHEN i.indnkeyatts = 1 AND i.indnatts = 1 THEN w.distinct_keys END AS distinct_keys,

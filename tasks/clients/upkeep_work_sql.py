@@ -113,13 +113,15 @@ SELECT /* caretaker */ pid FROM strays WHERE pg_terminate_backend(pid, 5000)
 
 CANCEL = "SELECT /* caretaker */ pg_cancel_backend(pid) FROM unnest(CAST(:ours AS int[])) pid"
 
+#: The column of dead rows has another name before PostgreSQL 17.
 PROGRESS = """
 SELECT /* caretaker */ p.pid, p.relid::regclass::text AS name, p.phase,
        CASE WHEN p.heap_blks_total > 0
             THEN (p.heap_blks_scanned + p.heap_blks_vacuumed)::float8
-                 / (p.heap_blks_total + greatest(p.heap_blks_vacuumed, CASE WHEN p.num_dead_item_ids > 0
+                 / (p.heap_blks_total + greatest(p.heap_blks_vacuumed, CASE WHEN p.dead > 0
                                                                         THEN p.heap_blks_total ELSE 0 END)) END AS done
-  FROM pg_stat_progress_vacuum p WHERE p.pid = ANY(:ours)
+  FROM (SELECT v.*, coalesce(to_jsonb(v) ->> 'num_dead_item_ids', to_jsonb(v) ->> 'num_dead_tuples')::int8 AS dead
+          FROM pg_stat_progress_vacuum v WHERE v.pid = ANY(:ours)) p
 UNION ALL
 SELECT p.pid, p.relid::regclass::text, p.phase,
        CASE WHEN p.sample_blks_total > 0 THEN p.sample_blks_scanned::float8 / p.sample_blks_total END
