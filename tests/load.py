@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import httpx
 
-#: A busy machine may ask for less than was meant, but not for less than this share of it.
-LEAST_SHARE = 0.6
+#: A busy machine may ask for less than was meant, but not for less than this share of it: of 50 a second, every 100 ms.
+LEAST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
