@@ -24,7 +24,7 @@ DELIVERIES = 7
 GOAL_SECONDS = 3.0
 PAUSE_SECONDS = 5.0
 #: What the receiver itself asks of the cloud.
-SECRETS = "google.cloud.secretmanager"
+SECRETS = "SecretManagerService."
 AS_IT_COMES = "Prefect as it comes: 7 to 15 s"
 
 
