@@ -29,8 +29,10 @@ def estates(file: Path) -> dict[Path, list[str]]:
 
 def prove_cared_for(file: Path, estate: Estate) -> None:
     """Raise BadInput where an estate on Google is named by no deployment."""
+    if estate.google.local_cloud:
+        return
     found = estates(file)
-    if not estate.google.local_cloud and estate.file.resolve() not in found:
+    if estate.file.resolve() not in found:
         named = ", ".join(sorted(path.name for path in found)) or "none"
         raise BadInput(
             f"taking care of {estate.file.name} refused: no deployment of {file.name} names it (named are: {named}); "

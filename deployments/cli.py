@@ -149,7 +149,7 @@ def watch(
 def receive(
     state: State = None,
     estate: EstateFile = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 in a container")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 in a container")] = LOOPBACK,
     port: Annotated[int, typer.Option(envvar="PORT", min=1, max=65535, help="The port to listen on")] = WEBHOOKS_PORT,
     public_url: Annotated[str, typer.Option(help="What senders reach it by, for the status URLs")] = "",
     proxies: Annotated[str, typer.Option(help="Proxies whose X-Forwarded-For is believed, or *")] = "",

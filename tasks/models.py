@@ -221,6 +221,8 @@ class MigrationHistory(Frozen):
 # --- judgement -------------------------------------------------------------------------------------------------------
 
 Severity = Literal["info", "warning", "error"]
+#: What a tired person is to see first, first.
+SEVEREST_FIRST: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Finding(Frozen):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.markdown import cell, finding_line
-from tasks.models import Finding
+from tasks.models import SEVEREST_FIRST, Finding
 from tasks.release_models import CanaryStep, ReleasePlan, ReleaseVerdict, ServiceOutcome, ServicePlan
 
 #: Signs that every font has: a report is read on whatever is at hand.
@@ -111,5 +111,5 @@ def _findings(findings: tuple[Finding, ...]) -> str:
     """The findings, the worst first."""
     if not findings:
         return ""
-    ordered = sorted(findings, key=lambda f: ("error", "warning", "info").index(f.severity))
+    ordered = sorted(findings, key=lambda f: SEVEREST_FIRST.index(f.severity))
     return "\n".join(["## Findings", "", *map(finding_line, ordered)])

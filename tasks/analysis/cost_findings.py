@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import Protocol
 
 from tasks.cost_models import Budget, Compared, CostAnomaly, CostReview, ExportState, Restatement
-from tasks.models import Finding
+from tasks.models import SEVEREST_FIRST, Finding
 
 SUBJECT = "costs"
 _CONSOLE = "see Billing → Billing export in the console, and who may write to the dataset"
 _KINDS = {"spike": "more than it should", "drop": "less than it should", "new": "and never before"}
-_ORDER = ("error", "warning", "info")
 
 
 class Thresholds(Protocol):
@@ -34,7 +33,7 @@ def findings(review: CostReview, state: ExportState, rules: Thresholds, now: dat
         *review.findings, *_export(review, state, rules, now), *_budget(review), *_restated(review.restatement, rules),
         *(_anomaly(one, rules.currency) for one in review.anomalies), *_odd(review), *_silent(review),
     ]  # fmt: skip
-    return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
+    return tuple(sorted(found, key=lambda finding: SEVEREST_FIRST.index(finding.severity)))
 
 
 def money(amount: Decimal, currency: str) -> str:

@@ -18,7 +18,7 @@ from tasks.analysis import service_trends
 from tasks.analysis.masking import hide
 from tasks.cost_models import CostReview
 from tasks.log_models import Judged, LogReview, Week
-from tasks.models import Change, Finding, Severity
+from tasks.models import SEVEREST_FIRST, Change, Finding, Severity
 from tasks.review_models import Around, SecretAge, Told
 
 #: A change explains what began within this time after it.
@@ -26,7 +26,6 @@ EXPLAINS = timedelta(hours=24)
 MOST_CHANGES = 3
 DUE_SOON_DAYS = 7
 _CHANGED = ("deploy", "roll_back", "migration", "rotation", "dependencies", "maintenance", "sync")
-_ORDER = ("error", "warning", "info")
 _WORDS = {
     "new": "is new", "regressed": "is back", "escalating": "escalates", "vanished": "has stopped",
 }  # fmt: skip
@@ -61,7 +60,7 @@ def in_turns(found: Sequence[Told]) -> tuple[Told, ...]:
     ranked = []
     for one in sorted(found, key=lambda one: -_impact(one)):  # what has none stays in the order in which it was told
         place = (bool(one.muted), one.severity, one.kind)
-        ranked.append((bool(one.muted), _ORDER.index(one.severity), turns[place], _kind_order(one.kind), one))
+        ranked.append((bool(one.muted), SEVEREST_FIRST.index(one.severity), turns[place], _kind_order(one.kind), one))
         turns[place] += 1
     return tuple(entry[-1] for entry in sorted(ranked, key=lambda entry: (*entry[:4], entry[4].kind)))
 

@@ -34,8 +34,7 @@ def unready(estate: Estate, unit: Unit, ground: RotationGround, target: int) -> 
 
 def _accepts(found: Sequence[Reference], target: int) -> bool:
     """Whether one revision has all the traffic, and one of its variables holds the version."""
-    whole = all(one.serves_all for one in found)
-    return whole and any(one.pinned and one.number == target for one in found)
+    return not _split(found) and any(one.pinned and one.number == target for one in found)
 
 
 def _blocker(unit: Unit, service: str, found: Sequence[Reference], target: int) -> Blocker:

@@ -19,6 +19,7 @@ from tasks.analysis.upkeep_needs import Need, needs
 from tasks.estate.maintenance import MaintenancePolicy
 from tasks.maintenance_facts import Facts, IndexFacts, ServerFacts
 from tasks.maintenance_models import Action, DaysLeft, MaintenancePlan, StatementChange
+from tasks.models import SEVEREST_FIRST
 
 VACUUM_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
 REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for older transactions"
@@ -26,8 +27,6 @@ REINDEX_LOCK = "SHARE UPDATE EXCLUSIVE: reads and writes go on; it waits for old
 SKIPS_THE_MARK = "SKIP_DATABASE_STATS"
 #: Bytes a second, until the ledger knows better.
 SPEEDS = {"vacuum": 60e6, "analyze": 120e6, "reindex": 25e6, "drop_leftover": 1e9}
-#: What a tired person is to see first, first.
-SEVEREST = ("error", "warning", "info")
 #: A rebuild writes the new index and as much again into the log.
 LOGGED_AGAIN = 2.0
 
@@ -51,7 +50,7 @@ def plan(
     own = [table for table in facts.tables if not table.is_system]
     return MaintenancePlan(
         database=database, at=facts.server.at, actions=ordered, days_left=tuple(days_left),
-        advice=tuple(sorted(said, key=lambda one: SEVEREST.index(one.severity))),
+        advice=tuple(sorted(said, key=lambda one: SEVEREST_FIRST.index(one.severity))),
         statements=tuple(statements), statements_since=statements_since, missing=facts.missing,
         digest=digest(ordered), tables=len(own),
         healthy=len(own) - len({action.table for action in ordered} & {table.name for table in own}),

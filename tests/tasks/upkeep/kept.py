@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,22 @@ class Kept:
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         Window(Workshop(self.url, None), POLICY, until, effects.append, **options).run(actions)
         return effects
+
+    @contextmanager
+    def somebody(self, after: float, statement: str) -> Iterator[list[float]]:
+        """Somebody else runs a statement, so many seconds after the block began; afterwards, the seconds it took."""
+        took: list[float] = []
+
+        def work() -> None:
+            time.sleep(after)
+            began = time.monotonic()
+            self.execute(statement)
+            took.append(time.monotonic() - began)
+
+        other = threading.Thread(target=work)
+        other.start()
+        yield took
+        other.join()
 
     @contextmanager
     def transaction(self, *statements: str) -> Iterator[psycopg.Connection[Any]]:

@@ -25,18 +25,8 @@ def test_a_locked_table_is_left_for_later_and_nobody_waits_behind_us(dead: Kept)
 
 
 def test_whoever_waits_for_us_waits_no_longer_than_two_seconds(dead: Kept) -> None:
-    waits: list[float] = []
-
-    def alter() -> None:
-        time.sleep(1.5)
-        began = time.monotonic()
-        dead.execute("ALTER TABLE large ALTER note SET STATISTICS 50")
-        waits.append(time.monotonic() - began)
-
-    other = threading.Thread(target=alter)
-    other.start()
-    (effect,) = dead.run(vacuum("large"), seconds=8, pace=SLOWEST)
-    other.join()
+    with dead.somebody(1.5, "ALTER TABLE large ALTER note SET STATISTICS 50") as waits:
+        (effect,) = dead.run(vacuum("large"), seconds=8, pace=SLOWEST)
     assert effect.attempts > 1 or effect.ended == "postponed"
     assert waits[0] <= 2.0
 

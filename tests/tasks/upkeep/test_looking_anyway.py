@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -109,20 +108,10 @@ BEGIN EXECUTE 'SELECT count(*) FROM ' || $1 INTO dead_tuple_count; PERFORM pg_sl
 def test_whoever_wants_to_change_a_table_that_is_measured_waits_for_no_measurement(kept: Kept) -> None:
     """The measurement is one that reads for twenty seconds. What it would have told is estimated."""
     kept.execute(SLOW)
-    waits: list[float] = []
-
-    def alter() -> None:
-        time.sleep(0.5)
-        began = time.monotonic()
-        kept.execute("BEGIN; LOCK TABLE large IN ACCESS EXCLUSIVE MODE; COMMIT")
-        waits.append(time.monotonic() - began)
-
-    other = threading.Thread(target=alter)
+    locks = "BEGIN; LOCK TABLE large IN ACCESS EXCLUSIVE MODE; COMMIT"
     large = next(table for table in kept.facts().tables if table.name == "public.large")
-    with Upkeep(kept.url).session() as look, look.giving_way():
-        other.start()
+    with Upkeep(kept.url).session() as look, look.giving_way(), kept.somebody(0.5, locks) as waits:
         found = _measured([large], lambda table: look.measure_table(table, "slow"), time.monotonic() + 30)
-        other.join()
     kept.execute("DROP SCHEMA slow CASCADE")
     assert found == {large.oid: None}
     assert waits[0] < 1.5
