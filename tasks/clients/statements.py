@@ -42,6 +42,12 @@ class Statements:
             self._connection.execute(text(statement))
 
 
+def pid_of(connection: Connection) -> int:
+    """The process id of a session's server process."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.info.backend_pid)
+
+
 def escaped(name: str) -> str:
     """An identifier as a statement's text takes it: a colon in a name is no parameter."""
     return name.replace(":", r"\:")

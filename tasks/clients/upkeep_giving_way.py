@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tasks.clients.statements import Statements
+from tasks.clients.statements import Statements, pid_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -37,7 +37,7 @@ def giving_way(engine: Engine, where: str, reader: Connection) -> Iterator[None]
     """While inside, what ``reader`` runs is cancelled where somebody waits for it."""
     from tasks.clients.database_errors import translated
 
-    pid, over = _pid(reader), threading.Event()
+    pid, over = pid_of(reader), threading.Event()
     with translated("connecting", where):
         connection = engine.connect()
     with connection, ThreadPoolExecutor(1, "giving-way") as pool:
@@ -47,9 +47,3 @@ def giving_way(engine: Engine, where: str, reader: Connection) -> Iterator[None]
         finally:
             over.set()
         watching.result()
-
-
-def _pid(connection: Connection) -> int:
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    return int(driver.info.backend_pid)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.clients import deadlines
 from tasks.clients import upkeep_work_sql as sql
-from tasks.clients.statements import Statements
+from tasks.clients.statements import Statements, pid_of
 from tasks.errors import NotAllowed, TransientError
 from tasks.maintenance_models import Action
 
@@ -48,7 +48,7 @@ class Worker(Statements):
     def __init__(self, connection: Connection, where: str) -> None:
         super().__init__(connection, where, None)
         driver: Any = connection.connection.driver_connection
-        self._driver, self.pid = driver, int(driver.info.backend_pid)
+        self._driver, self.pid = driver, pid_of(connection)
         self._warnings: list[str] = []
         driver.add_notice_handler(self._hear)
 
